@@ -1,0 +1,89 @@
+"""From a function of a composed config to a command: exit codes, and one clear message for what the user wrote wrong.
+
+0 done; 1 something failed; 2 the user wrote something that cannot be; 130 interrupted.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lrbench import config
+
+Task = Callable[[Sequence[str]], None]
+
+
+def command(config_name: str, task: Task) -> None:
+    """Run `task` with the overrides of the command line inside a Hydra program, and exit with its code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+
+    def inside_hydra(cfg: DictConfig) -> None:
+        with _exit_codes(config_name):  # here too: for what leaves a job by itself, Hydra prints a line of its own
+            task(HydraConfig.get().overrides.task)
+
+    with _exit_codes(config_name):
+        hydra.main(config_path="pkg://lrbench.conf", config_name=config_name, version_base="1.3")(inside_hydra)()
+
+
+@contextmanager
+def _exit_codes(config_name: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (config.ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explained(error, config_name, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(2)
+
+
+def command_line(module: str, overrides: Sequence[str]) -> str:
+    """Return the command that runs a module of lrbench with this Python, for a person to copy."""
+    path = Path(sys.executable)
+    if shutil.which("python") == sys.executable:
+        python = "python"
+    else:
+        python = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return shlex.join([python, "-m", module, *overrides])
+
+
+def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
+    """Return the message of an error; Hydra's are rewritten where lrbench can say more."""
+    message = "\n".join(dict.fromkeys(str(part).strip() for part in (error, error.__cause__) if part))
+    if isinstance(error, config.ConfigError):
+        return str(error)
+    if missing := re.match(r"In '.*': Could not find '(\w+)/(.+)'", message):
+        group, name = missing.groups()
+        names = re.findall(r"^\t(\S+)$", message, flags=re.MULTILINE)
+        return f"{group}={name}: unknown{config.nearest(name, names)}"
+    if message.startswith("Could not override"):
+        return _unknown_key(config_name, argv) or message
+    if "mismatched input" in message or "LexerNoViableAlt" in message or "no viable alternative" in message:
+        return (
+            f"{message}\nA value with spaces or signs goes into quotes, and those into others: 'scheduler.args.lr_lambda=\"0.95 ** epoch\"'"
+        )
+    return message
+
+
+def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
+    """Return what `config.load` says of the same overrides, which knows the keys around a wrong one."""
+    overrides = [text for text in argv if "=" in text and not text.startswith("-")]
+    folder = next((after for flag, after in zip(argv, argv[1:], strict=False) if flag in ("--config-dir", "-cd")), None)
+    try:
+        with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):
+            config.load(config_name, [*overrides, *([f"hydra.searchpath=[file://{folder}]"] if folder else [])])
+    except config.ConfigError as error:
+        return str(error)
+    except (HydraException, OmegaConfBaseException):
+        return None
+    return None

@@ -1,0 +1,105 @@
+"""What a person sees while runs are trained: a live table in a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lrbench.config import TrialSpec
+from lrbench.results import TrialResult
+
+
+class Board(AbstractContextManager["Board"]):
+    """The runs in flight, what is done, the best so far and the time left."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done, self._failed = console, total, 0, 0
+        self._known, self._start = 0, time.monotonic()
+        self._running: dict[str, tuple[TrialSpec, Mapping[str, float | None]]] = {}
+        self._best: tuple[float, str] = (0.0, "")
+        self._lock = threading.Lock()
+        self._live = (
+            Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Board":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def progress(self, spec: TrialSpec, progress: Mapping[str, float | None]) -> None:
+        """Take in where a run stands: `epoch`, `lr`, `accuracy`."""
+        with self._lock:
+            self._running[spec.key()] = spec, progress
+
+    def finished(self, result: TrialResult) -> None:
+        """Take in a run that ended with a result."""
+        metric, accuracy = self._count_in(result)
+        outcome = "diverged" if result.state == "diverged" else f"{metric} {100 * accuracy:.2f} %"
+        seconds = result.train_seconds + result.eval_seconds
+        self._console.print(f"{self._count()} {name(result.spec)}: {outcome} in {seconds:.1f} s{self._left()}", highlight=False)
+
+    def known(self, result: TrialResult) -> None:
+        """Take in a run that had ended before."""
+        self._known += 1
+        self._count_in(result)
+
+    def failed(self, spec: TrialSpec, reason: str) -> None:
+        """Take in a run that ended without a result."""
+        with self._lock:
+            self._running.pop(spec.key(), None)
+            self._failed += 1
+        self._console.print(f"{self._count()} {name(spec)}: failed: {reason}", style="red", highlight=False)
+
+    def _count_in(self, result: TrialResult) -> tuple[str, float]:
+        metric = "test/accuracy" if result.spec.phase == "final" else "val/accuracy"
+        accuracy = result.last(metric)
+        with self._lock:
+            self._running.pop(result.spec.key(), None)
+            self._done += 1
+            self._best = max(self._best, (accuracy, name(result.spec)))
+        return metric, accuracy
+
+    def _count(self) -> str:
+        return f"[{self._done + self._failed}/{self._total}]".replace("[", r"\[")
+
+    def _left(self) -> str:
+        ended = self._done + self._failed - self._known
+        left = self._total - self._done - self._failed
+        if not ended or not left:
+            return ""
+        return f", {_duration((time.monotonic() - self._start) / ended * left)} left"
+
+    def _render(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for column in ("running", "epoch", "rate", "val accuracy"):
+            table.add_column(column, justify="left" if column == "running" else "right")
+        with self._lock:
+            for spec, at in self._running.values():
+                accuracy = at["accuracy"]
+                shown = "" if accuracy is None else f"{100 * accuracy:.2f} %"
+                table.add_row(name(spec), f"{at['epoch']:.1f}/{spec.train.epochs:g}", f"{at['lr']:.4g}", shown)
+            best = f"; best so far {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best[1] else ""
+            failed = f", {self._failed} failed" if self._failed else ""
+            summary = f"{self._done} of {self._total} done{failed}{self._left()}{best}"
+        return Group(table, Text(summary, style="bold"))
+
+
+def name(spec: TrialSpec) -> str:
+    """Return a run's name for people."""
+    trial = f" trial {spec.trial}" if spec.phase == "search" and spec.trial is not None else ""
+    return f"{spec.scheduler.name} {spec.phase}{trial} seed {spec.seed}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -1,0 +1,93 @@
+"""Formulas over numbers, as a config may hold them: `0.95 ** epoch`."""
+
+import ast
+import math
+from collections.abc import Mapping
+
+import simpleeval
+
+MAX_LENGTH = 200
+CONSTANTS = {"pi": math.pi, "e": math.e}
+FUNCTIONS = {
+    "abs": abs,
+    "ceil": math.ceil,
+    "cos": math.cos,
+    "exp": math.exp,
+    "floor": math.floor,
+    "log": math.log,
+    "max": max,
+    "min": min,
+    "sin": math.sin,
+    "sqrt": math.sqrt,
+    "tanh": math.tanh,
+}
+SYNTAX = (
+    ast.Expr,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.BoolOp,
+    ast.Compare,
+    ast.IfExp,
+    ast.Call,
+    ast.Name,
+    ast.Constant,
+    ast.operator,
+    ast.unaryop,
+    ast.boolop,
+    ast.cmpop,
+    ast.expr_context,
+)
+
+
+class Formula:
+    """A parsed formula. Numbers, the given names and a fixed set of functions; nothing else.
+
+    Raises ValueError, here for what is not such a formula, and when called for what has no value.
+    """
+
+    def __init__(self, text: str, names: Mapping[str, object] | set[str]) -> None:
+        self.text = str(text)
+        self._evaluator = simpleeval.SimpleEval(functions=FUNCTIONS)
+        if len(self.text) > MAX_LENGTH:
+            raise ValueError(f"a formula of {len(self.text)} characters; at most {MAX_LENGTH} are allowed")
+        try:
+            self._tree = self._evaluator.parse(self.text)
+        except (simpleeval.InvalidExpression, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ValueError(f"not a formula: {self.text!r} ({_first_line(error)})") from error
+        _check_syntax(self._tree, self.text, set(names) | set(CONSTANTS))
+        for node in ast.walk(self._tree):  # floats overflow at once where integers would grow for minutes
+            if isinstance(node, ast.Constant):
+                node.value = float(node.value)  # type: ignore[arg-type]  # _check_syntax let only numbers pass
+
+    def __call__(self, values: Mapping[str, float]) -> float:
+        """Return the finite value for `values`, a number for each name."""
+        self._evaluator.names = {**CONSTANTS, **values}
+        try:
+            value = self._evaluator.eval(self.text, previously_parsed=self._tree)
+        except (simpleeval.InvalidExpression, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"the formula {self.text!r} has no value at {_where(values)}: {_first_line(error)}") from error
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"the formula {self.text!r} is {value!r} at {_where(values)}: not a finite number")
+        return float(value)
+
+
+def _check_syntax(tree: ast.AST, text: str, names: set[str]) -> None:
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        number = not isinstance(node, ast.Constant) or (type(node.value) in (int, float) and abs(node.value) < 1e300)
+        if not isinstance(node, SYNTAX) or not number or getattr(node, "keywords", None):
+            raise ValueError(f"not a formula of numbers: {text!r}")
+        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
+            raise ValueError(f"not a formula of numbers: {text!r}")
+        if isinstance(node, ast.Name):
+            allowed = set(FUNCTIONS) if id(node) in called else names
+            if node.id not in allowed:
+                raise ValueError(f"unknown name {node.id!r} in the formula {text!r}; allowed here: {', '.join(sorted(allowed))}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _where(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}={value:g}" for name, value in values.items())

@@ -1,0 +1,307 @@
+"""Train one network: `train_one` is the only training loop."""
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrbench import data, schedules
+from lrbench.config import ConfigError, TrialSpec
+from lrbench.results import Curve, TrialResult, thinned
+
+LOSS_POINTS = 500  # of the training loss; each is the mean over the steps since the one before
+EVAL_BATCH = 1000
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    epoch: float
+    lr: float
+    accuracy: float | None
+
+
+def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda progress: None) -> TrialResult:
+    """Train the network that `spec` describes. The same spec gives the same result, bit by bit on one kind of CPU.
+
+    Raises ConfigError where the spec cannot be run here.
+    """
+    spec = settle(spec)
+    assert isinstance(spec.train.threads, int)
+    torch.set_num_threads(spec.train.threads)
+    schedule = schedules.table(spec)
+    run = _Run(spec)
+    record = _Record(schedule, spec.train.steps_per_epoch)
+    started, eval_seconds, shown = time.perf_counter(), 0.0, 0.0
+    for step, (images, labels) in enumerate(run.batches()):
+        run.set_rate(schedule, step)
+        record.losses.append(run.step(images, labels))
+        record.rates.append(run.rate())
+        done = step + 1
+        if done in run.eval_steps:
+            evaluating = time.perf_counter()
+            record.flush_losses(done)
+            if record.diverged:
+                break
+            if len(run.data.holdout):
+                record.add(done, "val", run.evaluate(run.data.holdout))
+            eval_seconds += time.perf_counter() - evaluating
+        if time.perf_counter() - shown > PROGRESS_SECONDS or done in run.eval_steps:
+            shown = time.perf_counter()
+            on_progress(Progress(done / spec.train.steps_per_epoch, record.rates[-1], record.latest("val/accuracy")))
+    train_seconds = time.perf_counter() - started - eval_seconds
+    if spec.phase == "final" and not record.diverged:
+        evaluating = time.perf_counter()
+        record.add(spec.train.total_steps, "test", run.evaluate(run.data.test))
+        eval_seconds += time.perf_counter() - evaluating
+    return TrialResult(
+        spec=spec,
+        state="diverged" if record.diverged else "finished",
+        reason=f"the loss is not finite after {len(record.rates)} steps" if record.diverged else "",
+        curves=record.curves(),
+        train_seconds=train_seconds,
+        eval_seconds=eval_seconds,
+        environment=environment(run.device),
+    )
+
+
+def settle(spec: TrialSpec, runs_at_once: int = 1) -> TrialSpec:
+    """Return `spec` with every `auto` decided for this machine. Raises ConfigError for a GPU that is not there."""
+    device = torch.device(_device(spec.device))
+    precision, threads = spec.train.precision, spec.train.threads
+    if precision == "auto":
+        precision = "bfloat16" if _gains_from_bfloat16(device) else "float32"
+    if threads == "auto":
+        threads = max(1, _cores() // runs_at_once)
+    train = spec.train.model_copy(update={"precision": precision, "threads": threads})
+    return spec.model_copy(update={"device": str(device), "train": train})
+
+
+def check(spec: TrialSpec) -> None:
+    """Raise ConfigError where the network or the optimizer of `spec` cannot be built."""
+    blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
+    _optimizers(spec, _network(spec, data.Dataset(blank, blank, blank)))
+
+
+def devices(wanted: str) -> int:
+    """Return how many runs this machine trains at once: one a GPU, or one a CPU core."""
+    device = torch.device(_device(wanted))
+    if device.type == "cuda":
+        return 1 if ":" in wanted else torch.cuda.device_count()
+    return _cores()
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return what a result depends on beside its spec."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {"device": name, "torch": torch.__version__, "python": platform.python_version(), "platform": platform.platform()}
+
+
+class _Run:
+    """A network, its optimizers and its data on the device: what `train_one` steps."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        self.spec, self.device = spec, torch.device(spec.device)
+        self.data = data.load(spec.data, self.device)
+        self.normalize = data.Normalize(self.device)
+        self.net = _network(spec, self.data).to(self.device, memory_format=torch.channels_last)
+        self.optimizers = _optimizers(spec, self.net)
+        epochs, per_epoch, total = spec.train.eval_epochs, spec.train.steps_per_epoch, spec.train.total_steps
+        evaluations = range(1, math.ceil(total / (epochs * per_epoch)) + 1)
+        self.eval_steps = {min(total, max(1, round(number * epochs * per_epoch))) for number in evaluations} | {total}
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        train = self.spec.train
+        source = data.Batches(self.data.train, self.spec.data, train.batch_size, generator(self.spec.seed, "batches"))
+        left, epoch = train.total_steps, 0
+        while left:
+            for batch in source.epoch(epoch):
+                yield batch
+                left -= 1
+                if not left:
+                    return
+            epoch += 1
+
+    def set_rate(self, schedule: schedules.Schedule, step: int) -> None:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = float(schedule.lr[step]) * group["lr_factor"]
+                if schedule.momentum is not None:
+                    _set_momentum(group, float(schedule.momentum[step]))
+
+    def rate(self) -> float:
+        """Return the rate that the optimizer used in its last step, for the weights."""
+        return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Make one optimizer step and return its loss, a tensor () on the device."""
+        self.net.train()
+        with self._autocast():
+            loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.spec.train.label_smoothing)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def evaluate(self, split: data.Split) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on `split`."""
+        self.net.eval()
+        loss, correct = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for start in range(0, len(split), EVAL_BATCH):
+            labels = split.labels[start : start + EVAL_BATCH]
+            with self._autocast():
+                outputs = self.net(self.normalize(split.images[start : start + EVAL_BATCH])).float()
+            loss += F.cross_entropy(outputs, labels, reduction="sum")
+            correct += (outputs.argmax(1) == labels).sum()
+        return loss.item() / len(split), correct.item() / len(split)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.spec.train.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+class _Record:
+    """The curves of a run as they grow. Losses stay on the device until an evaluation, so that training never waits for them."""
+
+    def __init__(self, schedule: schedules.Schedule, steps_per_epoch: int) -> None:
+        self.losses: list[Tensor] = []
+        self.rates: list[float] = []
+        self.diverged = False
+        self._block = max(1, math.ceil(len(schedule.lr) / LOSS_POINTS))
+        self._points: dict[str, list[tuple[int, float, int]]] = {"train/loss": []}
+        self._start = time.time()
+
+    def flush_losses(self, done: int) -> None:
+        losses = torch.stack(self.losses).double().cpu().numpy()
+        self.losses.clear()
+        first = done - len(losses)
+        for start in range(0, len(losses), self._block):
+            block = losses[start : start + self._block]
+            if not np.isfinite(block).all():
+                self.diverged = True
+                return
+            self._add(first + start + len(block), "train/loss", float(block.mean()))
+
+    def add(self, step: int, split: str, loss_and_accuracy: tuple[float, float]) -> None:
+        loss, accuracy = loss_and_accuracy
+        if not math.isfinite(loss):
+            self.diverged = True
+            return
+        self._add(step, f"{split}/loss", loss)
+        self._add(step, f"{split}/accuracy", accuracy)
+
+    def latest(self, metric: str) -> float | None:
+        return self._points[metric][-1][1] if self._points.get(metric) else None
+
+    def curves(self) -> dict[str, Curve]:
+        now = round(time.time() * 1000)
+        kept = thinned(len(self.rates))
+        curves = {"lr": Curve(steps=kept, values=[self.rates[index] for index in kept], times=[now] * len(kept))}
+        for metric, points in self._points.items():
+            if points:
+                steps, values, times = map(list, zip(*points, strict=True))
+                curves[metric] = Curve(steps=steps, values=values, times=times)  # type: ignore[arg-type]
+        return curves
+
+    def _add(self, step: int, metric: str, value: float) -> None:
+        self._points.setdefault(metric, []).append((step, value, round(time.time() * 1000)))
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """Return a generator that depends on the seed and on what it is for: weights or batches."""
+    stream = {"weights": 0, "batches": 1}[purpose]
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0] >> 1))
+
+
+def _network(spec: TrialSpec, dataset: data.Dataset) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # torch's initialisers draw from the global generator
+        torch.manual_seed(generator(spec.seed, "weights").initial_seed())
+        try:
+            net = schedules.locate(spec.model.target)(dataset, **spec.model.args)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model={spec.model.name}: {error}") from error
+    assert isinstance(net, nn.Module)
+    return net
+
+
+def _optimizers(spec: TrialSpec, net: nn.Module) -> list[torch.optim.Optimizer]:
+    """Return the optimizer of the config; two of them for Muon, which takes the hidden matrices only.
+
+    Biases and norms learn at `bias_lr_factor` times the rate, with so much less decay that theirs per step is the same.
+    """
+    trained = {name: weight for name, weight in net.named_parameters() if weight.requires_grad}
+    matrices = [weight for weight in trained.values() if weight.ndim > 1]
+    vectors = [weight for weight in trained.values() if weight.ndim <= 1]
+    factor, decay = spec.optimizer.bias_lr_factor, spec.optimizer.weight_decay
+    weights_group = {"params": matrices, "lr_factor": 1.0, "weight_decay": decay}
+    others_group = {"params": vectors, "lr_factor": factor, "weight_decay": decay / factor}
+    if spec.optimizer.target != "torch.optim.Muon":
+        return [_optimizer(spec, [weights_group, others_group])]
+    head = trained.get("head.weight")
+    if head is None or any(weight.ndim > 2 for weight in matrices):
+        raise ConfigError(f"optimizer=muon: model={spec.model.name} has filters that are no matrices; model=fast suits it")
+    weights_group["params"] = [weight for weight in matrices if weight is not head]
+    others_group["params"] = [*vectors, head]
+    return [_optimizer(spec, [weights_group]), torch.optim.AdamW([others_group], betas=(0.9, 0.95), fused=True)]
+
+
+def _optimizer(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    target = schedules.locate(spec.optimizer.target)
+    args = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.optimizer.args.items()}
+    if spec.optimizer.target in ("torch.optim.SGD", "torch.optim.AdamW", "torch.optim.Adam"):
+        args["fused"] = True
+    optimizer = target(groups, lr=spec.optimizer.lr, **args)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, group["betas"][1])
+    else:
+        group["momentum"] = momentum
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        count, number = torch.cuda.device_count(), int(wanted.partition(":")[2] or 0)
+        if number >= count:
+            raise ConfigError(f"device={wanted}: torch sees {count} GPUs here; device=cpu or device=auto will do")
+        return f"cuda:{number}"
+    return wanted
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gains_from_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    features = torch.cpu.get_capabilities()  # without the instructions, bfloat16 is ten times slower than float32
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

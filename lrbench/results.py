@@ -1,0 +1,116 @@
+"""What a run leaves: plain data, written atomically, one file a run."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from lrbench.config import ConfigError, Spec, TrialSpec
+
+CHANCE_ACCURACY = 0.1
+MAX_POINTS = 2500  # a curve; MLflow's server returns no more
+
+
+class Curve(Spec):
+    """A metric by optimizer step. `times` are milliseconds since 1970, kept so that publishing twice adds nothing."""
+
+    steps: list[int]
+    values: list[float]
+    times: list[int]
+
+
+class TrialResult(Spec):
+    """One training run: its curves (`lr`, `train/loss`, `val/loss`, `val/accuracy`, `test/accuracy`) and what it took."""
+
+    spec: TrialSpec
+    state: Literal["finished", "diverged", "failed"]
+    reason: str
+    curves: dict[str, Curve]
+    train_seconds: float
+    eval_seconds: float
+    environment: dict[str, str]
+
+    def last(self, metric: str) -> float:
+        """Return the last value of a metric; chance accuracy for a run that diverged or never came to it."""
+        curve = self.curves.get(metric)
+        if self.state != "finished" or curve is None:
+            return CHANCE_ACCURACY if metric.endswith("accuracy") else float("nan")
+        return curve.values[-1]
+
+    def without_times(self) -> dict[str, object]:
+        """Return what another run of the same spec on the same kind of CPU must repeat bit by bit."""
+        curves = {name: (curve.steps, curve.values) for name, curve in self.curves.items()}
+        return {"spec": self.spec, "state": self.state, "reason": self.reason, "curves": curves}
+
+
+def thinned(points: int) -> list[int]:
+    """Return the indices of at most MAX_POINTS of so many points, the first and the last among them.
+
+    >>> thinned(4), len(thinned(1_000_000)), thinned(1_000_000)[-1]
+    ([0, 1, 2, 3], 2500, 999999)
+    """
+    if points <= MAX_POINTS:
+        return list(range(points))
+    return [round(index * (points - 1) / (MAX_POINTS - 1)) for index in range(MAX_POINTS)]
+
+
+def write(folder: Path, result: TrialResult) -> Path:
+    """Write a result to its own file in `folder`, whole or not at all."""
+    path = folder / f"{result.spec.key()}.json"
+    write_text(path, result.model_dump_json(by_alias=True))
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that whoever looks finds the old one or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder. Raises ConfigError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"out={folder}: cannot be written into ({error.strerror})") from error
+
+
+def read(path: Path) -> TrialResult:
+    """Return the result in a file. Raises ConfigError where it is none."""
+    try:
+        return TrialResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path} is no result of this version of lrbench: {where} {first['msg']}. Move it away to go on.") from error
+
+
+def read_all(folder: Path) -> list[TrialResult]:
+    """Return the results in a folder, in the order of their file names."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def write_lines(path: Path, results: Iterable[TrialResult]) -> None:
+    """Write results as JSON lines, without their curves but with their last values."""
+    write_text(path, "".join(f"{_line(result)}\n" for result in results))
+
+
+def _line(result: TrialResult) -> str:
+    last = {name: Curve(steps=curve.steps[-1:], values=curve.values[-1:], times=curve.times[-1:]) for name, curve in result.curves.items()}
+    return result.model_copy(update={"curves": last}).model_dump_json(by_alias=True)
+
+
+def of_phase(results: Sequence[TrialResult], scheduler: str, phase: str) -> list[TrialResult]:
+    """Return the runs of one scheduler in one phase, search or final, in the order of trial and seed."""
+    mine = [result for result in results if (result.spec.scheduler.name, result.spec.phase) == (scheduler, phase)]
+    return sorted(mine, key=lambda result: (result.spec.trial or 0, result.spec.seed))

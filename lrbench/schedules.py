@@ -1,0 +1,154 @@
+"""Schedules as tables: a scheduler is built from its config and run once, before training."""
+
+import importlib
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lrbench.config import ConfigError, TrialSpec
+from lrbench.formula import Formula
+
+FORMULA_ARGUMENTS = {"lr_lambda": "epoch", "scale_fn": "x"}  # arguments that torch calls, and what with
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the optimizer uses at each step of a run: arrays of `total_steps` float64 values.
+
+    `momentum` (beta1, where the optimizer has betas) is None where the scheduler leaves it alone.
+    """
+
+    lr: np.ndarray
+    momentum: np.ndarray | None
+
+
+def table(spec: TrialSpec) -> Schedule:
+    """Run the scheduler of `spec` on a dummy optimizer for exactly the steps of the run.
+
+    Raises ConfigError where it cannot be built, raises on the way, or gives a rate that is negative or not finite.
+    """
+    optimizer = _dummy_optimizer(spec)
+    own_momentum = _momentum(optimizer)
+    try:
+        rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, AttributeError, IndexError, KeyError) as error:
+        raise ConfigError(f"scheduler={spec.scheduler.name}: {error}") from error
+    lr, momentum = _per_optimizer_step(spec, rows)
+    bad = np.flatnonzero(~(np.isfinite(lr) & (lr >= 0)))
+    if len(bad):
+        raise ConfigError(f"scheduler={spec.scheduler.name}: the rate is {lr[bad[0]]:g} at step {bad[0]} of {len(lr)}")
+    return Schedule(lr, None if np.array_equal(momentum, np.full_like(momentum, own_momentum), equal_nan=True) else momentum)
+
+
+def build(spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
+    """Return the scheduler of `spec` on `optimizer`, formulas made callable. Raises what the scheduler raises, or ConfigError."""
+    node = {"_target_": spec.scheduler.target, "args": spec.scheduler.args}
+    return _build(node, spec, optimizer)
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """Return the class or function that a dotted path names: of a module, and defined in its package.
+
+    The check keeps a path such as `torch.optim.lr_scheduler.partial` from reaching what the module imports.
+    """
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"_target_={target}: there is no such class or function ({error})") from error
+    home = str(getattr(found, "__module__", ""))
+    if not callable(found) or home.partition(".")[0] != target.partition(".")[0]:
+        raise ConfigError(f"_target_={target}: not a class or function of {target.partition('.')[0]}")
+    return found  # type: ignore[no-any-return]
+
+
+def _build(node: Mapping[str, Any], spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
+    target = locate(node["_target_"])
+    args = {name: _argument(name, value, spec, optimizer) for name, value in node["args"].items()}
+    known = inspect.signature(target).parameters
+    unknown = [name for name in args if name not in known]
+    if unknown:
+        raise ConfigError(f"unknown argument {unknown[0]} of {node['_target_']}; allowed: {', '.join(known)}")
+    return target(optimizer=optimizer, **args)  # type: ignore[no-any-return]
+
+
+def _argument(name: str, value: Any, spec: TrialSpec, optimizer: Optimizer) -> Any:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return _build(value, spec, optimizer)
+    if isinstance(value, list):
+        return [_argument(name, item, spec, optimizer) for item in value]
+    if name in FORMULA_ARGUMENTS and value is not None:
+        return _formula(name, str(value), spec)
+    return value
+
+
+def _formula(name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
+    """Return a formula as the function that torch calls with the scheduler's step (LambdaLR) or a cycle's part (CyclicLR)."""
+    knobs = {key: float(value) for key, value in spec.scheduler.knobs.items() if isinstance(value, int | float)}
+    train, per_epoch = spec.train, spec.train.steps_per_epoch
+    steps_per_call = 1 if spec.scheduler.interval == "step" else per_epoch
+    fixed = {**knobs, "total_steps": float(train.total_steps), "total_epochs": train.epochs}
+    try:
+        if FORMULA_ARGUMENTS[name] == "x":
+            scale = Formula(text, {*fixed, "x"})
+            return lambda x: scale({**fixed, "x": float(x)})
+        factor = Formula(text, {*fixed, "step", "epoch", "progress"})
+    except ValueError as error:
+        raise ConfigError(f"scheduler.args.{name}: {error}") from error
+
+    def at(call: float) -> float:
+        step = call * steps_per_call
+        return factor({**fixed, "step": step, "epoch": step / per_epoch, "progress": step / train.total_steps})
+
+    return at
+
+
+def _dummy_optimizer(spec: TrialSpec) -> Optimizer:
+    """Return an optimizer with the momentum and betas of `spec`, and a single weight that has no gradient."""
+    weight = torch.zeros(1, 1, requires_grad=True)
+    args = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.optimizer.args.items()}
+    try:
+        return locate(spec.optimizer.target)([weight], lr=spec.optimizer.lr, **args)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer={spec.optimizer.name}: {error}") from error
+
+
+def _run(scheduler: LRScheduler, optimizer: Optimizer, steps: int) -> np.ndarray:
+    """Return the rate and the momentum before each of `steps` scheduler steps: shape (steps, 2)."""
+    group = optimizer.param_groups[0]
+    rows = np.empty((steps, 2))
+    rows[0] = group["lr"], _momentum(optimizer)
+    optimizer.step()  # torch warns of a scheduler that is stepped first
+    with warnings.catch_warnings():
+        # SequentialLR passes an epoch to its members, against torch's own advice
+        warnings.filterwarnings("ignore", message="The epoch parameter in `scheduler.step", category=UserWarning)
+        for row in range(1, steps):
+            scheduler.step()
+            rows[row] = group["lr"], _momentum(optimizer)
+    return rows
+
+
+def _momentum(optimizer: Optimizer) -> float:
+    group = optimizer.param_groups[0]
+    return float(group["betas"][0] if "betas" in group else group.get("momentum", math.nan))
+
+
+def _scheduler_steps(spec: TrialSpec) -> int:
+    train = spec.train
+    return train.total_steps if spec.scheduler.interval == "step" else math.ceil(train.total_steps / train.steps_per_epoch)
+
+
+def _per_optimizer_step(spec: TrialSpec, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if spec.scheduler.interval == "epoch":
+        rows = np.repeat(rows, spec.train.steps_per_epoch, axis=0)
+    return rows[: spec.train.total_steps, 0].copy(), rows[: spec.train.total_steps, 1].copy()

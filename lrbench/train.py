@@ -1,0 +1,44 @@
+"""One run: `python -m lrbench.train scheduler=cosine optimizer.lr=0.5`; several with Hydra's `-m`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lrbench import cli, config, results
+from lrbench.display import Board
+from lrbench.tracking import Publisher, store_uri, ui_command
+
+
+def run_once(overrides: Sequence[str]) -> None:
+    """Train the run that the overrides describe, print how it went, write its result and publish it."""
+    cfg = config.load("config", overrides)
+    parsed, out = config.parse(cfg), Path(cfg.out)
+    results.check_writable(out)
+    from lrbench import data, loop, schedules  # torch, not before the config is known to be right
+
+    console = Console()
+    spec = loop.settle(parsed)
+    schedules.table(spec)
+    loop.check(spec)
+    data.prepare(spec.data, console.print)
+    publisher = Publisher(out, cfg.tracking.uri, "train")
+    with Board(console, 1) as board:
+        result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))
+        path = results.write(out / "train" / "trials", result)
+        board.finished(result)
+    publisher.publish(result)
+    publisher.close()
+    if publisher.failure:
+        console.print(f"MLflow does not have the run ({publisher.failure}); its result is safe")
+    console.print(f"result:              {path}", highlight=False, soft_wrap=True)
+    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Train once, or once for each job of a multirun, with the overrides of the command line."""
+    cli.command("config", run_once)
+
+
+if __name__ == "__main__":
+    main()

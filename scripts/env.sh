@@ -1,0 +1,48 @@
+# Makes .venv from requirements.lock; sourced by the other scripts. Costs nothing while the lock file stays as it is.
+# LRBENCH_PYTHON names the interpreter (3.11 or newer) where the python3 on the PATH is too old.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+find_python() {
+  local candidate
+  for candidate in "${LRBENCH_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+    if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "error: Python 3.11 or newer is needed, and none is on the PATH (LRBENCH_PYTHON=/path/to/python names one)" >&2
+  return 1
+}
+
+# The lines of the lock file for the tools that install the rest.
+locked_tools() {
+  awk '/^[a-zA-Z]/ {wanted = /^(setuptools|uv|wheel)==/} wanted' requirements.lock
+}
+
+make_environment() {
+  local stamp lock_sum python tools
+  stamp=.venv/made-from
+  lock_sum=$(cat requirements.lock pyproject.toml | cksum)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$lock_sum" ]; then
+    return
+  fi
+  python=$(find_python)
+  echo "making the environment .venv from requirements.lock (6 GB with torch and CUDA; once)" >&2
+  rm -f "$stamp"
+  if ! "$python" -m venv --clear .venv; then
+    echo "error: $python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2
+    return 1
+  fi
+  tools=$(mktemp)
+  locked_tools >"$tools"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$tools"
+  rm -f "$tools"
+  .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes --no-build-isolation --compile-bytecode requirements.lock
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+  .venv/bin/python -m compileall -q lrbench conf sweeps
+  echo "$lock_sum" >"$stamp"
+}
+
+set -euo pipefail
+make_environment
