@@ -1,0 +1,1 @@
+"""Hydra's config groups, shipped as a package so that they are found wherever lrbench is installed."""

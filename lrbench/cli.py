@@ -3,6 +3,7 @@
 0 done; 1 something failed; 2 the user wrote something that cannot be; 130 interrupted.
 """
 
+import itertools
 import os
 import re
 import shlex
@@ -78,7 +79,7 @@ def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
 def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     """Return what `config.load` says of the same overrides, which knows the keys around a wrong one."""
     overrides = [text for text in argv if "=" in text and not text.startswith("-")]
-    folder = next((after for flag, after in zip(argv, argv[1:], strict=False) if flag in ("--config-dir", "-cd")), None)
+    folder = next((after for flag, after in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")), None)
     try:
         with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):
             config.load(config_name, [*overrides, *([f"hydra.searchpath=[file://{folder}]"] if folder else [])])

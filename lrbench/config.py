@@ -124,6 +124,31 @@ class TrialSpec(Spec):
         return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"
 
 
+class Machine(Spec):
+    """What a config leaves to the machine: the device that `auto` or `cuda` means here, and what it can do."""
+
+    device: str
+    gpus: int
+    cores: int
+    bfloat16: bool
+
+    def runs_at_once(self, wanted: str) -> int:
+        """Return how many runs of device `wanted` it trains best at once: one a GPU, or one a CPU core."""
+        if self.device == "cpu":
+            return self.cores
+        return 1 if ":" in wanted else self.gpus
+
+
+def settle(spec: TrialSpec, machine: Machine, runs_at_once: int = 1) -> TrialSpec:
+    """Return `spec` with every `auto` decided, for so many runs at once."""
+    precision, threads = spec.train.precision, spec.train.threads
+    decided = {
+        "precision": ("bfloat16" if machine.bfloat16 else "float32") if precision == "auto" else precision,
+        "threads": max(1, machine.cores // runs_at_once) if threads == "auto" else threads,
+    }
+    return spec.model_copy(update={"device": machine.device, "train": spec.train.model_copy(update=decided)})
+
+
 def load(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose a config, and check the user's keys and types against what the files have.
 
@@ -221,7 +246,8 @@ def _plain(cfg: DictConfig, section: str) -> dict[str, Any]:
 
 def _check_keys(given: DictConfig | ListConfig, known: DictConfig | ListConfig, key: str) -> None:
     """Raise ConfigError for a key that the config files do not have, and for a value of another type."""
-    for name in given if isinstance(given, DictConfig) else range(len(given)):
+    names: Sequence[Any] = list(given) if isinstance(given, DictConfig) else range(len(given))
+    for name in names:
         inner = f"{key}.{name}".lstrip(".")
         if isinstance(known, ListConfig):
             if not len(known):
@@ -242,12 +268,13 @@ _NULLABLE = ("scheduler.args.", "data.train_images", "final_train_images")
 
 def _check_type(given: Any, known: Any, key: str) -> None:
     if known is None or (given is None and key.startswith(_NULLABLE)):
-        return None
+        return
     for kind, name in ((DictConfig, "a mapping"), (ListConfig, "a list")):
         if isinstance(given, kind) != isinstance(known, kind):
             raise ConfigError(f"{key}={given}: {name if isinstance(known, kind) else 'a single value'} is expected, such as {known}")
     if isinstance(known, DictConfig | ListConfig):
-        return _check_keys(given, known, key)
+        _check_keys(given, known, key)
+        return
     number = isinstance(given, int | float) and not isinstance(given, bool)
     fits = {
         bool: isinstance(given, bool),
@@ -346,10 +373,7 @@ def _resolve_formula(text: str, _root_: DictConfig, _parent_: Any) -> float:
         raise ConfigError(str(error)) from error
 
 
-for _name, _resolver in {
-    "steps": _resolve_steps,
-    "epochs": _resolve_epochs,
-    "rate": _resolve_rate,
-    "formula": _resolve_formula,
-}.items():
-    OmegaConf.register_new_resolver(_name, _resolver, replace=True)
+OmegaConf.register_new_resolver("steps", _resolve_steps, replace=True)
+OmegaConf.register_new_resolver("epochs", _resolve_epochs, replace=True)
+OmegaConf.register_new_resolver("rate", _resolve_rate, replace=True)
+OmegaConf.register_new_resolver("formula", _resolve_formula, replace=True)

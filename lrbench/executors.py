@@ -6,21 +6,22 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.config import ConfigError, Machine, TrialSpec
 from lrbench.results import TrialResult
 
 MAX_DEATHS = 2  # of a worker at the same run
 
 
-class RunFailed(Exception):
+class RunError(Exception):
     """A run that ended without a result; the message is the reason."""
 
 
+Say = Callable[[str], None]
 OnProgress = Callable[[TrialSpec, dict[str, float | None]], None]
 
 
@@ -29,8 +30,11 @@ class Executor(Protocol):
 
     runs_at_once: int
 
+    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        """Check that such runs can be trained, and see to their data; to be called first, once. Raises ConfigError."""
+
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
-        """Return a future of the result; it raises RunFailed where the run fails."""
+        """Return a future of the result; it raises RunError where the run fails."""
 
     def close(self) -> None:
         """End what is still running."""
@@ -44,14 +48,19 @@ class Inline:
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
 
+    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        from lrbench.loop import examine
+
+        return examine(specs, say)
+
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
         from lrbench.loop import train_one
 
         future: Future[TrialResult] = Future()
         try:
             future.set_result(train_one(spec, lambda progress: self._on_progress(spec, vars(progress))))
-        except ConfigError as error:
-            future.set_exception(RunFailed(str(error)))
+        except (ConfigError, RuntimeError, ArithmeticError) as error:
+            future.set_exception(RunError(f"{type(error).__name__}: {error}"))
         return future
 
     def close(self) -> None:
@@ -59,16 +68,27 @@ class Inline:
 
 
 class LocalWorkers:
-    """Trains in worker processes, each fed by a thread of its own. One that dies is replaced, and its run is tried again."""
+    """Trains in worker processes, each fed by a thread of its own. One that dies is replaced, and its run is tried again.
 
-    def __init__(self, workers: int, logs: Path, on_progress: OnProgress) -> None:
-        self.runs_at_once = workers
-        self._on_progress, self._closing = on_progress, False
+    This process itself never imports torch: the first worker answers what must be known before the others start.
+    """
+
+    def __init__(self, workers: int | Literal["auto"], logs: Path, on_progress: OnProgress) -> None:
+        self.runs_at_once = 1
+        self._wanted, self._logs, self._on_progress, self._closing = workers, logs, on_progress, False
         self._jobs: queue.Queue[tuple[TrialSpec, Future[TrialResult]]] = queue.Queue()
         logs.mkdir(parents=True, exist_ok=True)
-        self._workers = [_Worker(logs / f"worker-{number}.log") for number in range(workers)]
+        self._workers = [_Worker(logs / "worker-0.log")]
+
+    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        machine = self._workers[0].examine(specs, say)
+        self.runs_at_once = machine.runs_at_once(specs[0].device) if self._wanted == "auto" else self._wanted
+        for number in range(1, self.runs_at_once):
+            gpu = str(number % machine.gpus) if machine.device == "cuda:0" else None
+            self._workers.append(_Worker(self._logs / f"worker-{number}.log", gpu))
         for worker in self._workers:
             threading.Thread(target=self._feed, args=(worker,), daemon=True).start()
+        return machine
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
         future: Future[TrialResult] = Future()
@@ -85,28 +105,29 @@ class LocalWorkers:
             spec, future = self._jobs.get()
             try:
                 future.set_result(self._train(worker, spec))
-            except RunFailed as failure:
+            except RunError as failure:
                 future.set_exception(failure)
 
     def _train(self, worker: "_Worker", spec: TrialSpec) -> TrialResult:
         for _ in range(MAX_DEATHS):
-            answer = worker.ask(spec, self._on_progress)
+            answer = worker.train(spec, self._on_progress)
             if answer is not None:
                 return answer
             if self._closing:
                 break
             worker.start()
-        raise RunFailed(f"its worker process died {MAX_DEATHS} times; see {worker.log}")
+        raise RunError(f"its worker process died {MAX_DEATHS} times; see {worker.log}")
 
 
 class _Worker:
-    """A process of `lrbench.worker`: a line of JSON in for a run, lines of JSON out for its progress and its end."""
+    """A process of `lrbench.worker`: a line of JSON in for each request, lines of JSON out until it is answered."""
 
-    def __init__(self, log: Path) -> None:
-        self.log = log
+    def __init__(self, log: Path, gpu: str | None = None) -> None:
+        self.log, self._gpu = log, gpu
         self.start()
 
     def start(self) -> None:
+        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self._gpu} if self._gpu else {})}
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lrbench.worker"],
@@ -115,27 +136,45 @@ class _Worker:
                 stderr=log,
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the coordinator
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=environment,
             )
 
-    def ask(self, spec: TrialSpec, on_progress: OnProgress) -> TrialResult | None:
-        """Return the result of a run, or None where the process dies at it. Raises RunFailed where the run fails."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(spec.model_dump_json(by_alias=True) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            return None
-        for line in self._process.stdout:
-            message = json.loads(line)
+    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        for message in self._answers({"examine": [_plain(spec) for spec in specs]}):
+            if "say" in message:
+                say(message["say"])
+            elif "config_error" in message:
+                raise ConfigError(message["config_error"])
+            elif "machine" in message:
+                return Machine.model_validate(message["machine"])
+        raise RunError(f"the first worker process died; see {self.log}:\n{self.log.read_text()[-2000:]}")
+
+    def train(self, spec: TrialSpec, on_progress: OnProgress) -> TrialResult | None:
+        """Return the result of a run, or None where the process dies at it. Raises RunError where the run fails."""
+        for message in self._answers({"train": _plain(spec)}):
             if "progress" in message:
                 on_progress(spec, message["progress"])
             elif "failure" in message:
-                raise RunFailed(message["failure"])
-            else:
-                return TrialResult.model_validate_json(line)
+                raise RunError(message["failure"])
+            elif "result" in message:
+                return TrialResult.model_validate(message["result"])
         return None
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
+        """Yield what the process answers; nothing more when it has died."""
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return
+        for line in self._process.stdout:
+            yield json.loads(line)
+
+
+def _plain(spec: TrialSpec) -> dict[str, Any]:
+    return spec.model_dump(by_alias=True)

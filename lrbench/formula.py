@@ -74,8 +74,7 @@ class Formula:
 def _check_syntax(tree: ast.AST, text: str, names: set[str]) -> None:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        number = not isinstance(node, ast.Constant) or (type(node.value) in (int, float) and abs(node.value) < 1e300)
-        if not isinstance(node, SYNTAX) or not number or getattr(node, "keywords", None):
+        if not isinstance(node, SYNTAX) or not _is_number_if_constant(node) or getattr(node, "keywords", None):
             raise ValueError(f"not a formula of numbers: {text!r}")
         if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
             raise ValueError(f"not a formula of numbers: {text!r}")
@@ -83,6 +82,13 @@ def _check_syntax(tree: ast.AST, text: str, names: set[str]) -> None:
             allowed = set(FUNCTIONS) if id(node) in called else names
             if node.id not in allowed:
                 raise ValueError(f"unknown name {node.id!r} in the formula {text!r}; allowed here: {', '.join(sorted(allowed))}")
+
+
+def _is_number_if_constant(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Constant):
+        return True
+    value = node.value
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _first_line(error: BaseException) -> str:

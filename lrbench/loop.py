@@ -4,9 +4,10 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrbench import data, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.config import ConfigError, Machine, TrialSpec, settle
 from lrbench.results import Curve, TrialResult, thinned
 
 LOSS_POINTS = 500  # of the training loss; each is the mean over the steps since the one before
@@ -37,7 +38,7 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
 
     Raises ConfigError where the spec cannot be run here.
     """
-    spec = settle(spec)
+    spec = settle(spec, machine(spec.device))
     assert isinstance(spec.train.threads, int)
     torch.set_num_threads(spec.train.threads)
     schedule = schedules.table(spec)
@@ -76,30 +77,31 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
     )
 
 
-def settle(spec: TrialSpec, runs_at_once: int = 1) -> TrialSpec:
-    """Return `spec` with every `auto` decided for this machine. Raises ConfigError for a GPU that is not there."""
-    device = torch.device(_device(spec.device))
-    precision, threads = spec.train.precision, spec.train.threads
-    if precision == "auto":
-        precision = "bfloat16" if _gains_from_bfloat16(device) else "float32"
-    if threads == "auto":
-        threads = max(1, _cores() // runs_at_once)
-    train = spec.train.model_copy(update={"precision": precision, "threads": threads})
-    return spec.model_copy(update={"device": str(device), "train": train})
+def examine(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
+    """Check that runs can be trained here, see to their data, and return what this machine is.
 
-
-def check(spec: TrialSpec) -> None:
-    """Raise ConfigError where the network or the optimizer of `spec` cannot be built."""
+    The specs differ in nothing but their schedulers. Raises ConfigError where a table, the network or the device cannot be had.
+    """
+    for spec in specs:
+        schedules.table(spec)
+    found = machine(specs[0].device)
     blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
-    _optimizers(spec, _network(spec, data.Dataset(blank, blank, blank)))
+    _optimizers(specs[0], _network(specs[0], data.Dataset(blank, blank, blank)))
+    data.prepare(specs[0].data, say)
+    return found
 
 
-def devices(wanted: str) -> int:
-    """Return how many runs this machine trains at once: one a GPU, or one a CPU core."""
-    device = torch.device(_device(wanted))
-    if device.type == "cuda":
-        return 1 if ":" in wanted else torch.cuda.device_count()
-    return _cores()
+def machine(wanted: str) -> Machine:
+    """Return what device `wanted` (auto, cpu, cuda, cuda:1) means here. Raises ConfigError for a GPU that is not there."""
+    gpus = torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wanted == "cpu" or (wanted == "auto" and not gpus):
+        features = torch.cpu.get_capabilities()  # without the instructions, bfloat16 is ten times slower than float32
+        return Machine(device="cpu", gpus=gpus, cores=cores, bfloat16=bool(features.get("avx512_bf16") or features.get("amx_bf16")))
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= gpus:
+        raise ConfigError(f"device={wanted}: torch sees {gpus} GPUs here; device=cpu or device=auto will do")
+    return Machine(device=f"cuda:{number}", gpus=gpus, cores=cores, bfloat16=torch.cuda.get_device_capability(number) >= (8, 0))
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -115,7 +117,7 @@ class _Run:
         self.spec, self.device = spec, torch.device(spec.device)
         self.data = data.load(spec.data, self.device)
         self.normalize = data.Normalize(self.device)
-        self.net = _network(spec, self.data).to(self.device, memory_format=torch.channels_last)
+        self.net = _network(spec, self.data).to(self.device).to(memory_format=torch.channels_last)
         self.optimizers = _optimizers(spec, self.net)
         epochs, per_epoch, total = spec.train.eval_epochs, spec.train.steps_per_epoch, spec.train.total_steps
         evaluations = range(1, math.ceil(total / (epochs * per_epoch)) + 1)
@@ -215,7 +217,7 @@ class _Record:
         for metric, points in self._points.items():
             if points:
                 steps, values, times = map(list, zip(*points, strict=True))
-                curves[metric] = Curve(steps=steps, values=values, times=times)  # type: ignore[arg-type]
+                curves[metric] = Curve(steps=steps, values=values, times=times)
         return curves
 
     def _add(self, step: int, metric: str, value: float) -> None:
@@ -245,8 +247,8 @@ def _optimizers(spec: TrialSpec, net: nn.Module) -> list[torch.optim.Optimizer]:
     Biases and norms learn at `bias_lr_factor` times the rate, with so much less decay that theirs per step is the same.
     """
     trained = {name: weight for name, weight in net.named_parameters() if weight.requires_grad}
-    matrices = [weight for weight in trained.values() if weight.ndim > 1]
-    vectors = [weight for weight in trained.values() if weight.ndim <= 1]
+    matrices = [weight for name, weight in trained.items() if name.endswith("weight") and weight.ndim > 1]
+    vectors = [weight for name, weight in trained.items() if not (name.endswith("weight") and weight.ndim > 1)]
     factor, decay = spec.optimizer.bias_lr_factor, spec.optimizer.weight_decay
     weights_group = {"params": matrices, "lr_factor": 1.0, "weight_decay": decay}
     others_group = {"params": vectors, "lr_factor": factor, "weight_decay": decay / factor}
@@ -277,31 +279,9 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["momentum"] = momentum
 
 
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda"):
-        count, number = torch.cuda.device_count(), int(wanted.partition(":")[2] or 0)
-        if number >= count:
-            raise ConfigError(f"device={wanted}: torch sees {count} GPUs here; device=cpu or device=auto will do")
-        return f"cuda:{number}"
-    return wanted
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gains_from_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    features = torch.cpu.get_capabilities()  # without the instructions, bfloat16 is ten times slower than float32
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-
-
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -1,7 +1,7 @@
 """The networks. Each is a function of the training images and the config's arguments that returns a module, freshly initialised."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +75,11 @@ class _Fast(nn.Module):
         self, widths: list[int], kernel: int, stride: int, stem_channels: int, convolutions: int, activation: Callable[[], nn.Module]
     ) -> None:
         super().__init__()
-        self.whiten = nn.Conv2d(3, stem_channels, kernel, stride=stride, padding=(kernel - stride) // 2 if stride > 1 else 0)
+        padding = (kernel - stride) // 2 if stride > 1 else 0
+        self.whiten = nn.Conv2d(3, stem_channels, kernel, stride=stride, padding=padding, bias=False)
         self.whiten.weight.requires_grad = False
-        nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
+        # Beside the convolution: with its own bias to train, torch's CPU backward would go through its frozen filters too.
+        self.bias = nn.Parameter(torch.zeros(stem_channels, 1, 1))
         layers: list[nn.Module] = [activation()]
         channels = stem_channels
         for out in widths:
@@ -92,8 +94,9 @@ class _Fast(nn.Module):
         self.head.weight.data /= self.head.weight.data.std()
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.groups(self.whiten(x)).amax((2, 3))
-        return self.head(features) / 9
+        features: Tensor = self.groups(self.whiten(x) + self.bias).amax((2, 3))
+        logits: Tensor = self.head(features)
+        return logits / 9
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -102,6 +105,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return norm
 
 
+@lru_cache(maxsize=4)
 def _whitening_filters(data: Dataset, kernel: int, channels: int) -> Tensor:
     """Return filters (channels, 3, kernel, kernel) that whiten the patches of 5,000 training images, and their negatives."""
     images = data.train.images[:5000].cpu()

@@ -1,6 +1,7 @@
 """Tables and pictures from the results of a sweep. `python -m lrbench.report runs/quick` makes them again."""
 
 import argparse
+import importlib.resources
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ class Row:
 
     @property
     def diverged(self) -> int:
+        """How many of the final runs diverged; they count with chance accuracy."""
         return sum(run.state == "diverged" for run in self.runs)
 
     @property
@@ -79,7 +81,8 @@ def write(folder: Path) -> list[Row]:
         if curves := {name: runs for name, runs in curves.items() if runs}:
             pictures.save(pictures.metric_curves(curves, metric), shown / f"{name}.png")
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
-    text = environment.from_string(_MARKDOWN).render(
+    template = importlib.resources.files("lrbench").joinpath("report.md.jinja").read_text(encoding="utf-8")
+    text = environment.from_string(template).render(
         rows=rows,
         found=found,
         folder=folder.name,
@@ -143,41 +146,6 @@ def _circumstances(folder: Path, found: Sequence[TrialResult]) -> dict[str, obje
         "arguments": arguments,
         "isnan": np.isnan,
     }
-
-
-_MARKDOWN = """\
-# {{ folder }}: which learning-rate scheduler?
-
-Test accuracy in %, mean over {{ pairs }} final runs with seeds that the search never saw, the same for every scheduler.
-{% if pairs < min_pairs %}
-**{{ pairs }} runs each are too few to claim that one scheduler is better than another ({{ min_pairs }} pairs are the least): all are ties here.**
-{% endif %}
-
-| | scheduler | mean | 95 % interval | behind the best | runs | diverged | chosen configuration |
-|-:|:-|-:|:-:|-:|-:|-:|:-|
-{% for row in rows %}
-| {{ loop.index }} | {{ row.scheduler }} | {{ "%.2f" % (100 * row.mean.mean) }} | \
-{% if not isnan(row.mean.low) %}{{ "%.2f" % (100 * row.mean.low) }} to {{ "%.2f" % (100 * row.mean.high) }}{% endif %} | \
-{% if loop.first %}best{% else %}{{ "%.2f" % (100 * row.behind.mean) }}{{ " (tie)" if row.tied else "" }}{% endif %} | \
-{{ row.runs | length }} | {{ row.diverged }} | {% if row.arguments %}`{{ arguments(row) }}`{% endif %} |
-{% endfor %}
-
-A tie: the 95 % interval of the difference from the best, seed by seed, holds zero, or there are too few pairs.
-
-{% for picture in pictures %}
-![{{ picture }}](pictures/{{ picture }})
-
-{% endfor %}
-## How it was made
-
-- Data: {{ spec.data.name }}, {{ spec.data.train_images }} training images in the search; chosen on {{ spec.data.holdout_images }} validation images; \
-the test images were scored once, after the last step of each final run.
-- Network {{ spec.model.name }}, optimizer {{ spec.optimizer.name }}, {{ spec.train.epochs }} epochs of {{ spec.train.steps_per_epoch }} steps, \
-batch {{ spec.train.batch_size }}, {{ spec.train.precision }}.
-- {{ trials }} trials for each scheduler, {{ search_runs }} search runs and {{ runs | length - search_runs }} final runs, \
-{{ "%.0f" % seconds }} s of training and scoring in all; {{ diverged }} diverged.
-- {{ environments | join("; ") }}; lrbench {{ commit }}; {{ date }}.
-"""
 
 
 def main() -> None:

@@ -128,6 +128,6 @@ def _sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.sam
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return kind(seed=trial_seed, **component["args"])
+            return kind(**{"seed": trial_seed, **component["args"]})
         except (TypeError, ValueError) as error:
             raise ConfigError(f"sampler={component['name']}: {error}") from error

@@ -1,5 +1,6 @@
 """Publish runs for people: the only file that knows MLflow. What it holds can be made again from the results."""
 
+import logging
 import os
 import queue
 import tempfile
@@ -78,6 +79,8 @@ class _Store:
     def __init__(self, out: Path, uri: str, experiment: str) -> None:
         from mlflow import MlflowClient
 
+        for noisy in ("mlflow", "alembic"):  # they announce the making of their tables
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
         known = self.client.get_experiment_by_name(experiment)
         if known:
@@ -104,20 +107,18 @@ class _Store:
             self.client.delete_run(run_id)
 
     def add(self, result: TrialResult) -> None:
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric, Param
 
         spec = result.spec
         key = spec.key()
         if key in self.runs:
             return
-        points = sum(
-            (
-                list(zip(curve.steps, curve.values, curve.times, [name] * len(curve.steps), strict=True))
-                for name, curve in result.curves.items()
-            ),
-            [],
-        )
-        times = [time for _, _, time, _ in points] or [0]
+        metrics = [
+            Metric(name, value, time, step)
+            for name, curve in result.curves.items()
+            for step, value, time in zip(curve.steps, curve.values, curve.times, strict=True)
+        ]
+        times = [metric.timestamp for metric in metrics]
         trial = "" if spec.trial is None else f" trial {spec.trial}"
         tags = {
             "lrbench.key": key,
@@ -144,13 +145,11 @@ class _Store:
             **spec.sampled,
         }
         self.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
-        metrics = [Metric(name, value, time, step) for step, value, time, name in points]
         for start in range(0, len(metrics), METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
         self.client.log_text(run_id, yaml.safe_dump(spec.model_dump(by_alias=True), sort_keys=False), "config.yaml")
         self._log_curve(run_id, result)
         self.client.set_terminated(run_id, STATUS[result.state], end_time=max(times))
-        self.client.log_batch(run_id, tags=[RunTag("state", result.state)])
         self.runs[key] = run_id
 
     def add_best(self, scheduler: str, best: Mapping[str, object]) -> None:

@@ -15,13 +15,10 @@ def run_once(overrides: Sequence[str]) -> None:
     cfg = config.load("config", overrides)
     parsed, out = config.parse(cfg), Path(cfg.out)
     results.check_writable(out)
-    from lrbench import data, loop, schedules  # torch, not before the config is known to be right
+    from lrbench import loop  # torch, not before the config is known to be right
 
     console = Console()
-    spec = loop.settle(parsed)
-    schedules.table(spec)
-    loop.check(spec)
-    data.prepare(spec.data, console.print)
+    spec = config.settle(parsed, loop.examine([parsed], console.print))
     publisher = Publisher(out, cfg.tracking.uri, "train")
     with Board(console, 1) as board:
         result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))

@@ -1,34 +1,45 @@
-"""A resident worker process (python -m lrbench.worker): reads specs as lines of JSON, writes progress and results as lines of JSON."""
+"""A resident worker process (python -m lrbench.worker): requests come in and answers go out as lines of JSON."""
 
 import json
 import os
 import sys
 import traceback
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any
 
-from lrbench.config import TrialSpec
-from lrbench.loop import Progress, train_one
+from lrbench import loop
+from lrbench.config import ConfigError, TrialSpec
+
+Answer = Callable[..., None]
 
 
 def main() -> None:
-    """Train what comes in until the coordinator closes the pipe."""
-    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
+    """Do what is asked until the coordinator closes the pipe."""
+    with os.fdopen(os.dup(1), "w", buffering=1) as pipe:
         os.dup2(2, 1)  # what a library prints goes to the log and not between the answers
+
+        def answer(**message: object) -> None:
+            pipe.write(json.dumps(message) + "\n")
+
         for line in sys.stdin:
-            answers.write(_answer(line, answers) + "\n")
+            _serve(json.loads(line), answer)
 
 
-def _answer(line: str, answers: TextIO) -> str:
-    def tell(progress: Progress) -> None:
-        answers.write(json.dumps({"progress": vars(progress)}) + "\n")
-
+def _serve(request: dict[str, Any], answer: Answer) -> None:
     try:
-        return train_one(TrialSpec.model_validate_json(line), tell).model_dump_json(by_alias=True)
+        if "examine" in request:
+            specs = [TrialSpec.model_validate(spec) for spec in request["examine"]]
+            answer(machine=loop.examine(specs, lambda text: answer(say=text)).model_dump())
+        else:
+            result = loop.train_one(TrialSpec.model_validate(request["train"]), lambda progress: answer(progress=vars(progress)))
+            answer(result=result.model_dump(by_alias=True))
     except BrokenPipeError:  # the coordinator is gone
         sys.exit(1)
+    except ConfigError as error:
+        answer(config_error=str(error)) if "examine" in request else answer(failure=str(error))
     except Exception as error:  # the run's failure, and not the worker's
         traceback.print_exc()
-        return json.dumps({"failure": f"{type(error).__name__}: {error}"})
+        answer(failure=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""What a sweep is made of, checked: its settings, a config and a search space for each scheduler, and its folder."""
+
+import importlib.resources
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from pydantic import NonNegativeInt, PositiveInt
+
+from lrbench import config, results, search
+from lrbench.config import ConfigError, Spec, TrialSpec, validated
+
+# What may change when a sweep is started again; all else would make other runs.
+CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "executor", "tracking", "out", "allow")
+
+
+class ExecutorSettings(Spec):
+    """`workers` is the number of runs at once."""
+
+    name: Literal["local", "inline"]
+    workers: PositiveInt | Literal["auto"]
+
+
+class Settings(Spec):
+    """What a sweep is, beside the runs that it is made of."""
+
+    name: str
+    schedulers: list[str]
+    n_trials: PositiveInt
+    final_seeds: PositiveInt
+    final_train_images: PositiveInt | None
+    pending_trials: PositiveInt
+    sampler: dict[str, Any]
+    executor: ExecutorSettings
+    seed: NonNegativeInt
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as its config describes it."""
+
+    settings: Settings
+    configs: dict[str, DictConfig]
+    spaces: dict[str, search.Space]
+
+    @property
+    def first(self) -> DictConfig:
+        """The config of one of the schedulers, where the question is not about schedulers."""
+        return self.configs[self.settings.schedulers[0]]
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep leaves everything."""
+        return Path(self.first.out) / self.settings.name
+
+    @property
+    def runs(self) -> int:
+        """The number of trainings of the whole sweep."""
+        return len(self.settings.schedulers) * (self.settings.n_trials + self.settings.final_seeds)
+
+    def specs(self) -> list[TrialSpec]:
+        """Return the run of each scheduler's config as it stands."""
+        return [config.parse(cfg) for cfg in self.configs.values()]
+
+    def study(self, scheduler: str) -> search.Study:
+        """Return the search of a scheduler, with what its journal knows."""
+        cfg, space = self.configs[scheduler], self.spaces[scheduler]
+        defaults = {key: OmegaConf.select(cfg, key) for key in space}
+        return search.Study(self.folder / "study.journal", scheduler, space, defaults, self.settings.sampler, self.settings.seed)
+
+
+def make(overrides: Sequence[str]) -> Plan:
+    """Return the sweep that the overrides describe. Raises ConfigError, without torch having been imported."""
+    if alone := [text for text in overrides if text.startswith("scheduler=")]:
+        raise ConfigError(f"{alone[0]}: a sweep compares schedulers=[…]; one run is python -m lrbench.train {alone[0]}")
+    cfg = config.load("sweep", overrides)
+    values = {key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in Settings.model_fields}
+    names = _chosen(values["schedulers"])
+    settings = validated(Settings, values | {"schedulers": names}, "")
+    if Path(settings.name).name != settings.name or settings.name.startswith("."):
+        raise ConfigError(f"name={settings.name}: the name of a folder is expected")
+    configs = {name: config.load("sweep", [*overrides, f"scheduler={name}"]) for name in names}
+    plan = Plan(settings, configs, {name: search.space(scheduler_cfg) for name, scheduler_cfg in configs.items()})
+    if plan.specs()[0].data.holdout_images == 0:
+        raise ConfigError("data.holdout_images=0: a search chooses on held-out images, at least 1")
+    return plan
+
+
+@contextmanager
+def claimed(plan: Plan) -> Iterator[None]:
+    """Hold the sweep's folder, so that no other sweep writes into it. Nothing stays of a new one where a ConfigError is raised."""
+    folder, new = plan.folder, not plan.folder.exists()
+    results.check_writable(folder)
+    try:
+        with filelock.FileLock(folder / "sweep.lock", timeout=0):
+            _check_same(plan)
+            yield
+    except filelock.Timeout as error:
+        raise ConfigError(f"{folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
+    except ConfigError:
+        if new:
+            shutil.rmtree(folder)
+        raise
+
+
+def write_config(plan: Plan) -> None:
+    """Write down what the sweep's folder holds runs of."""
+    path = plan.folder / "config.yaml"
+    before = yaml.safe_load(path.read_text())["scheduler"] if path.exists() else {}
+    now = _plain(plan)
+    results.write_text(path, yaml.safe_dump({**now, "scheduler": before | now["scheduler"]}, sort_keys=False))
+
+
+def register_sweeps() -> None:
+    """Make each file of sweeps/ a choice of Hydra's group `sweep`."""
+    for path in importlib.resources.files("lrbench.sweeps").iterdir():
+        if path.name.endswith(".yaml"):
+            node = OmegaConf.create(path.read_text(encoding="utf-8"))
+            ConfigStore.instance().store(group="sweep", name=path.name.removesuffix(".yaml"), node=node, package="_global_")
+
+
+def _chosen(schedulers: object) -> list[str]:
+    known = config.options("scheduler")
+    names = known if schedulers == "all" else list(dict.fromkeys(schedulers if isinstance(schedulers, list) else [schedulers]))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"schedulers={name}: unknown{config.nearest(str(name), known)}")
+    if not names:
+        raise ConfigError(f"schedulers=[]: at least one is needed{config.nearest('', known)}")
+    return names
+
+
+def _check_same(plan: Plan) -> None:
+    """Raise ConfigError where the folder holds runs of another config; other schedulers may have run there."""
+    path = plan.folder / "config.yaml"
+    if not path.exists():
+        return
+    before, now = yaml.safe_load(path.read_text()), _plain(plan)
+    both = before["scheduler"].keys() & now["scheduler"].keys()
+    old, new = ({**node, "scheduler": {name: node["scheduler"][name] for name in both}} for node in (before, now))
+    old, new = _leaves(old), _leaves(new)
+    if differing := [f"  {key}: {old.get(key)} there, {new.get(key)} now" for key in sorted(old | new) if old.get(key) != new.get(key)]:
+        lines = "\n".join(differing)
+        raise ConfigError(f"{plan.folder} holds runs of another config:\n{lines}\nGive this sweep a name=… of its own.")
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    whole: Any = OmegaConf.to_container(plan.first)
+    shared = {key: value for key, value in whole.items() if key not in CHANGEABLE}
+    return {**shared, "scheduler": {name: OmegaConf.to_container(cfg.scheduler) for name, cfg in plan.configs.items()}}
+
+
+def _leaves(node: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {key: node}
+    return {leaf: value for name, inner in node.items() for leaf, value in _leaves(inner, f"{key}.{name}".lstrip(".")).items()}

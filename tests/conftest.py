@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_module
+
+from lrbench import config
+from lrbench.config import TrialSpec
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.threads=1", "device=cpu", "model.args.width=0.125")
+
+Spec = Callable[..., TrialSpec]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_module("lrbench.conf", version_base="1.3"):
+        yield
+
+
+@pytest.fixture
+def spec() -> Spec:
+    """Returns the run of the given overrides, on few synthetic images."""
+    return lambda *overrides: config.parse(config.load("config", [*SMALL, *overrides]))
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m lrbench.<name>` in an empty folder, as a user would."""
+
+    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"lrbench.{name}", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    return run

@@ -1,0 +1,122 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import Optimizer
+
+from lrbench import config, schedules
+from lrbench.config import ConfigError, TrialSpec
+from tests.conftest import ROOT
+
+Spec = Callable[..., TrialSpec]
+SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.yaml"))
+STEPS, PEAK = 40, 0.5
+LENGTH = ("train.batch_size=32", "train.epochs=2", f"optimizer.lr={PEAK}")  # 640 images
+
+# Each scheduler as a user of torch would write it down for 40 steps and a peak rate of 0.5.
+BY_HAND: dict[str, Callable[[Optimizer], LRScheduler]] = {
+    "constant": lambda o: lr_scheduler.ConstantLR(o, factor=1.0, total_iters=40),
+    "lambda": lambda o: lr_scheduler.LambdaLR(o, lambda step: 0.02 ** (step / 40)),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, total_iters=40, power=1.0),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=40),
+    "cosine_warm_restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=14, T_mult=2),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, base_lr=0.01, max_lr=0.5, step_size_up=10, step_size_down=10, cycle_momentum=False),
+    "one_cycle": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=40, cycle_momentum=False),
+    "sequential": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, 1.0, total_iters=4), lr_scheduler.CosineAnnealingLR(o, T_max=36)], milestones=[4]
+    ),
+    "chained": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.LinearLR(o, 0.1, 1.0, total_iters=4), lr_scheduler.ExponentialLR(o, gamma=0.02 ** (1 / 40))]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")  # torch's SequentialLR on itself
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_table_is_torch_stepped_by_hand(spec: Spec, name: str) -> None:
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=PEAK, momentum=0.9)
+    scheduler = BY_HAND[name](optimizer)
+    rates = []
+    for _ in range(STEPS):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step() if len(rates) < STEPS else None
+    np.testing.assert_allclose(schedules.table(spec(f"scheduler={name}", *LENGTH)).lr, rates, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler(spec: Spec, name: str) -> None:
+    """Is finite, not negative, of full length, the same when built twice, at most the peak, and of one shape at all lengths."""
+    tables = {epochs: schedules.table(spec(f"scheduler={name}", *LENGTH, f"train.epochs={epochs}")).lr for epochs in (10, 50)}
+    for epochs, lr in tables.items():
+        assert len(lr) == 20 * epochs
+        assert np.isfinite(lr).all() and (lr >= 0).all() and lr.max() <= PEAK * (1 + 1e-9)
+        np.testing.assert_array_equal(lr, schedules.table(spec(f"scheduler={name}", *LENGTH, f"train.epochs={epochs}")).lr)
+    np.testing.assert_allclose(tables[10], tables[50][::5], atol=0.03 * PEAK)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_rate_follows_the_peak(spec: Spec, name: str) -> None:
+    one, two = (schedules.table(spec(f"scheduler={name}", *LENGTH, f"optimizer.lr={lr}")).lr for lr in (0.25, 0.5))
+    np.testing.assert_allclose(two, 2 * one, atol=1e-12)
+
+
+def test_interval_epoch_holds_the_rate_for_an_epoch(spec: Spec) -> None:
+    lr = schedules.table(spec("scheduler=cosine", *LENGTH, "train.epochs=4.5", "scheduler.interval=epoch")).lr
+    assert len(lr) == 90
+    np.testing.assert_allclose(lr[::20], [PEAK / 2 * (1 + math.cos(math.pi * epoch / 5)) for epoch in range(5)], atol=1e-12)
+    assert (lr[20:40] == lr[20]).all()
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_lambda_formula_reads_the_epoch(spec: Spec, interval: str) -> None:
+    chosen = ("scheduler=lambda", "scheduler.args.lr_lambda='0.95 ** epoch'", f"scheduler.interval={interval}", *LENGTH)
+    lr = schedules.table(spec(*chosen)).lr
+    assert lr[20] == pytest.approx(PEAK * 0.95, abs=1e-12)
+    assert lr[30] == pytest.approx(PEAK * (0.95**1.5 if interval == "step" else 0.95), abs=1e-12)
+
+
+def test_momentum_is_in_the_table_only_where_it_is_cycled(spec: Spec) -> None:
+    assert schedules.table(spec("scheduler=one_cycle", *LENGTH)).momentum is None
+    cycled = schedules.table(spec("scheduler=one_cycle", "scheduler.args.cycle_momentum=true", *LENGTH)).momentum
+    assert cycled is not None
+    assert (cycled.max(), cycled.min()) == (pytest.approx(0.95), pytest.approx(0.85, abs=1e-3))
+    beta1 = schedules.table(spec("scheduler=one_cycle", "scheduler.args.cycle_momentum=true", "optimizer=adamw", *LENGTH)).momentum
+    assert beta1 is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["scheduler=lambda", "scheduler.args.lr_lambda='1 - 2 * progress'"], "the rate is -0.025 at step 21 of 40"),
+        (["scheduler=lambda", "scheduler.args.lr_lambda='log(progress)'"], "has no value at"),
+        (["scheduler=lambda", "scheduler.args.lr_lambda='1 / step'"], "division by zero"),
+        (["scheduler=one_cycle", "scheduler.args.pct_start=2"], "between 0 and 1"),
+        (["scheduler=one_cycle", "scheduler.args.total_steps=10"], "Tried to step"),
+        (["scheduler=cyclic", "scheduler.args.mode=square"], "mode is invalid"),
+        (["optimizer.args.momentum=-1"], "Invalid momentum"),
+        (["scheduler._target_=torch.optim.lr_scheduler.NoSuchLR"], "no such class"),
+        (["scheduler._target_=torch.optim.lr_scheduler.partial"], "not a class or function of torch"),
+        (["scheduler._target_=torch.optim.lr_scheduler.torch.load"], "no such class"),
+        (["scheduler._target_=torch.optim.lr_scheduler.StepLR"], "unknown argument"),
+    ],
+)
+def test_what_cannot_run_is_a_config_error(spec: Spec, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        schedules.table(spec(*LENGTH, *overrides))
+
+
+def test_search_spaces_hold_the_peak_rate_and_their_corners_run(spec: Spec) -> None:
+    from lrbench import search
+
+    for name in SCHEDULERS:
+        cfg = config.load("config", ["data=synthetic", f"scheduler={name}"])
+        space = search.space(cfg)
+        assert "optimizer.lr" in space
+        for end in ("low", "high"):
+            schedules.table(config.parse(cfg, {key: getattr(distribution, end) for key, distribution in space.items()}))
