@@ -26,7 +26,10 @@ def test_fractions_and_epochs_in_steps(spec: Spec) -> None:
 def test_epochs_are_the_unit_of_interval_epoch(spec: Spec) -> None:
     scheduler = spec("train.epochs=8", "scheduler=cosine", "scheduler.interval=epoch", "scheduler.knobs.length=0.25").scheduler
     assert scheduler.args["T_max"] == 2
-    assert spec("train.epochs=8", "scheduler=cosine", "scheduler.interval=epoch", "scheduler.args.T_max=${epochs:5}").scheduler.args["T_max"] == 5
+    assert (
+        spec("train.epochs=8", "scheduler=cosine", "scheduler.interval=epoch", "scheduler.args.T_max=${epochs:5}").scheduler.args["T_max"]
+        == 5
+    )
 
 
 def test_peak_rate_reaches_schedulers_that_have_their_own_name_for_it(spec: Spec) -> None:
@@ -42,15 +45,23 @@ def test_spec_goes_through_json_unchanged(spec: Spec) -> None:
 
 def test_key_depends_on_everything_in_the_spec(spec: Spec) -> None:
     assert spec().key() == spec().key()
-    assert len({spec(*change).key() for change in ([], ["seed=1"], ["train.epochs=2"], ["optimizer.lr=0.1"], ["optimizer.weight_decay=0"])}) == 5
+    assert (
+        len({spec(*change).key() for change in ([], ["seed=1"], ["train.epochs=2"], ["optimizer.lr=0.1"], ["optimizer.weight_decay=0"])})
+        == 5
+    )
 
 
 def test_sampled_values_are_set_and_kept(spec: Spec) -> None:
     cfg = config.load("config", [*SMALL, "scheduler=one_cycle"])
     sampled = config.parse(cfg, {"optimizer.lr": 0.125, "scheduler.args.pct_start": 0.5}, seed=7)
-    assert (sampled.optimizer.lr, sampled.scheduler.args["max_lr"], sampled.scheduler.args["pct_start"], sampled.seed) == (0.125, 0.125, 0.5, 7)
+    assert (sampled.optimizer.lr, sampled.scheduler.args["max_lr"], sampled.scheduler.args["pct_start"], sampled.seed) == (
+        0.125,
+        0.125,
+        0.5,
+        7,
+    )
     assert sampled.sampled == {"optimizer.lr": 0.125, "scheduler.args.pct_start": 0.5}
-    assert cfg.optimizer.lr == 0.3
+    assert cfg.optimizer.lr == 0.5
 
 
 @pytest.mark.parametrize(

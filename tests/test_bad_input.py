@@ -1,0 +1,93 @@
+"""What a user can write wrong, through the real command: exit code 2, one clear message, nothing left behind."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import SMALL
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+CASES = {
+    "unknown scheduler": ("train", ["scheduler=cosin"], "scheduler=cosin: unknown; did you mean cosine"),
+    "unknown scheduler of a sweep": ("sweep", ["schedulers=[cosine,one_cicle]"], "schedulers=one_cicle: unknown; did you mean one_cycle"),
+    "scheduler for schedulers": ("sweep", ["scheduler=cosine"], "a sweep compares schedulers=[…]"),
+    "unknown argument": ("train", ["scheduler=cosine", "scheduler.args.T_mx=3"], "unknown key scheduler.args.T_mx; did you mean T_max"),
+    "unknown argument behind +": ("train", ["scheduler=cosine", "+scheduler.args.gamma=3"], "unknown key scheduler.args.gamma"),
+    "unknown knob": ("train", ["scheduler=cosine", "scheduler.knobs.warmup=0.1"], "unknown key scheduler.knobs.warmup"),
+    "mistyped argument": ("train", ["scheduler=polynomial", "scheduler.args.power=two"], "scheduler.args.power=two: a number is expected"),
+    "fractional steps": ("train", ["scheduler=cosine", "scheduler.args.T_max=2.5"], "scheduler.args.T_max=2.5: a whole number is expected"),
+    "unknown key": ("train", ["optimizer.rate=1"], "unknown key optimizer.rate"),
+    "unknown section": ("train", ["optimiser=sgd"], "unknown key optimiser; did you mean optimizer"),
+    "unknown sweep": ("sweep", ["sweep=fast"], "sweep=fast: unknown"),
+    "negative rate": ("train", ["optimizer.lr=-0.1"], "optimizer.lr=-0.1"),
+    "zero epochs": ("train", ["train.epochs=0"], "train.epochs=0"),
+    "no trials": ("sweep", ["n_trials=0"], "n_trials=0"),
+    "warm-up longer than the run": ("train", ["scheduler=sequential", "scheduler.knobs.warmup=1.5"], "warmup"),
+    "no formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='0.95 **'"], "not a formula"),
+    "formula without a value": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='1 / epoch'"], "division by zero"),
+    "negative formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='0.5 - progress'"], "the rate is -"),
+    "import in a formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='__import__(1)'"], "unknown name '__import__'"),
+    "open in a formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda=\"open('x')\""], "formula"),
+    "endless formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='9**9**9**9'"], "formula '9**9**9**9' has no value"),
+    "unquoted formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda=(0.9 ** epoch"], "goes into quotes"),
+    "rejected by torch": ("train", ["scheduler.args.pct_start=2"], "between 0 and 1"),
+    "rejected by the model": ("train", ["model.args.width=-1"], "model.args.width=-1"),
+    "model that muon does not suit": ("train", ["model=resnet20", "optimizer=muon"], "model=fast suits it"),
+    "target from outside": ("train", ["scheduler._target_=os.system"], "scheduler._target_=os.system: a target begins with"),
+    "outside of the search space": ("sweep", ["optimizer.lr=99"], "optimizer.lr=99: outside of what is searched"),
+    "sampler from outside": ("sweep", ["sampler._target_=os.system", "schedulers=[constant]"], "a class of optuna.samplers is expected"),
+    "name that is a path": ("sweep", ["name=../up"], "name=../up: the name of a folder"),
+    "nothing held out": ("sweep", ["data.holdout_images=0"], "data.holdout_images=0"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input(command: Command, tmp_path: Path, case: str) -> None:
+    name, overrides, message = CASES[case]
+    model_cases = any(text.startswith("model") for text in overrides)
+    small = [text for text in SMALL if not (model_cases and text.startswith("model"))]
+    start = ["sweep=smoke"] if name == "sweep" and "sweep=fast" not in overrides else []
+    extra = [] if "data.holdout_images=0" in overrides else small
+    _refused(command(name, *start, *extra, *overrides), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_a_gpu_that_is_not_there(command: Command, tmp_path: Path, name: str) -> None:
+    _refused(command(name, *SMALL, "device=cuda"), "device=cuda: torch sees 0 GPUs here; device=cpu or device=auto will do")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "key"), [("train", "out"), ("sweep", "out"), ("train", "data.root")])
+def test_a_folder_that_cannot_be_written(command: Command, tmp_path: Path, name: str, key: str) -> None:
+    (tmp_path / "file").write_text("")
+    overrides = [*SMALL, "out=file/runs"] if key == "out" else ["data.root=file/data", "device=cpu"]
+    _refused(command(name, *overrides), f"{key}=")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_no_way_to_the_data(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "train", f"data.root={tmp_path / 'data'}", PATH="/nowhere", https_proxy="http://127.0.0.1:9", HTTPS_PROXY="http://127.0.0.1:9"
+    )
+    assert done.returncode == 2, done.stderr
+    for part in ("your own files", "torchvision's download", "npm is not on the PATH", "cifar-10-python.tar.gz", "by hand"):
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_a_folder_that_is_no_sweep(command: Command, folder: str) -> None:
+    _refused(command("report", folder), f"{folder}: not the folder of a sweep")

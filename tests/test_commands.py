@@ -1,0 +1,121 @@
+"""Every command as a user starts it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lrbench import results
+from tests.conftest import ROOT, SMALL
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("name", ["sweep", "train", "report"])
+def test_help(command: Command, name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "scheduler" in done.stdout or "folder" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["sweep", "train"])
+def test_shows_its_config(command: Command, name: str) -> None:
+    done = command(name, "--cfg", "job", "--resolve")
+    assert done.returncode == 0, done.stderr
+    assert "max_lr: 0.5" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lrbench.sweep", "--help"),
+        ("lrbench.sweep", "--cfg", "job"),
+        ("lrbench.train", "train.epochs=0"),
+        ("lrbench.sweep", "schedulers=[cosin]"),
+    ],
+    ids=" ".join,
+)
+def test_help_and_a_rejected_config_import_neither_torch_nor_mlflow(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = {["lrbench", *arguments[1:]]!r}
+try:
+    runpy.run_module({arguments[0]!r}, run_name="__main__", alter_sys=True)
+except SystemExit:
+    pass
+heavy = {{"torch", "mlflow", "torchvision", "matplotlib", "pandas"}} & set(sys.modules)
+print("HEAVY", sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+def test_one_run(command: Command, tmp_path: Path) -> None:
+    done = command("train", *SMALL, "scheduler=cosine", "seed=3", "optimizer.lr=0.25")
+    assert done.returncode == 0, done.stderr
+    (result,) = results.read_all(tmp_path / "runs" / "train" / "trials")
+    assert (result.spec.scheduler.name, result.spec.seed, result.spec.optimizer.lr) == ("cosine", 3, 0.25)
+    assert f"test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
+    assert (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_multirun(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "scheduler=cosine,cyclic", *SMALL, "out=elsewhere")
+    assert done.returncode == 0, done.stderr
+    found = results.read_all(tmp_path / "elsewhere" / "train" / "trials")
+    assert {result.spec.scheduler.name for result in found} == {"cosine", "cyclic"}
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere"}
+
+
+@pytest.mark.xdist_group("wheel")
+def test_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
+    source, site, work = tmp_path / "source", tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    for name in files:
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('../wheel'))"
+    (tmp_path / "wheel").mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    uv = [
+        str(Path(sys.executable).with_name("uv")),
+        "pip",
+        "install",
+        "--quiet",
+        "--offline",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run([*uv, "--python", sys.executable], check=True, capture_output=True, timeout=120)
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    here = "import lrbench, runpy, sys; assert lrbench.__file__.startswith(sys.argv.pop(1))"
+    code = f"{here}; runpy.run_module('lrbench.sweep', run_name='__main__')"
+    small = [*SMALL, "sweep=smoke", "n_trials=1", "final_seeds=1", "schedulers=[constant]"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(site), *small], cwd=work, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert (work / "runs" / "smoke" / "report.md").exists()
+
+
+def test_plain_lines_where_the_output_is_no_terminal(command: Command) -> None:
+    done = command("train", *SMALL)
+    assert "\x1b" not in done.stdout
+    assert "[1/1] one_cycle final seed 0: test/accuracy" in done.stdout
+
+
+def test_result_files_are_json(command: Command, tmp_path: Path) -> None:
+    command("train", *SMALL)
+    (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
+    assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.OneCycleLR"

@@ -1,0 +1,72 @@
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lrbench import config, loop
+from lrbench.config import ConfigError, TrialSpec
+from lrbench.executors import Executor, Inline, LocalWorkers, RunError
+
+Spec = Callable[..., TrialSpec]
+
+
+@pytest.fixture(params=["inline", "local"])
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
+    made: Executor = Inline(lambda *_: None) if request.param == "inline" else LocalWorkers(2, tmp_path, lambda *_: None)
+    yield made
+    made.close()
+
+
+def test_every_executor_gives_what_train_one_gives(executor: Executor, spec: Spec) -> None:
+    machine = executor.examine([spec()], print)
+    runs = [config.settle(spec(f"seed={seed}"), machine) for seed in range(3)]
+    found = [future.result() for future in [executor.submit(run) for run in runs]]
+    assert [result.without_times() for result in found] == [loop.train_one(run).without_times() for run in runs]
+
+
+def test_every_executor_reports_what_cannot_run(executor: Executor, spec: Spec) -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        executor.examine([spec("scheduler.args.pct_start=2")], print)
+
+
+def test_every_executor_ends_a_failing_run_with_its_reason(executor: Executor, spec: Spec) -> None:
+    machine = executor.examine([spec()], print)
+    failing = executor.submit(config.settle(spec("scheduler=lambda", "scheduler.args.lr_lambda='1 / (step - 5)'"), machine))
+    with pytest.raises(RunError, match="division by zero"):
+        failing.result()
+    assert executor.submit(config.settle(spec(), machine)).result().state == "finished"
+
+
+def test_a_killed_worker_costs_nothing_but_time(spec: Spec, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_once(run: TrialSpec, progress: object) -> None:
+        if not killed:
+            killed.append(workers._workers[0]._process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    workers = LocalWorkers(1, tmp_path, kill_once)
+    try:
+        run = config.settle(spec("train.epochs=4"), workers.examine([spec()], print))
+        assert workers.submit(run).result().without_times() == loop.train_one(run).without_times()
+        assert killed
+    finally:
+        workers.close()
+
+
+def test_a_run_that_kills_every_worker_fails_alone(spec: Spec, tmp_path: Path) -> None:
+    def kill_seed_1(run: TrialSpec, progress: object) -> None:
+        if run.seed == 1:
+            os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
+
+    workers = LocalWorkers(1, tmp_path, kill_seed_1)
+    try:
+        machine = workers.examine([spec()], print)
+        bad, good = (workers.submit(config.settle(spec(f"seed={seed}", "train.epochs=4"), machine)) for seed in (1, 2))
+        with pytest.raises(RunError, match="died 2 times"):
+            bad.result()
+        assert good.result().state == "finished"
+    finally:
+        workers.close()

@@ -1,0 +1,124 @@
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from lrbench import config, loop, schedules
+from lrbench.config import ConfigError, TrialSpec
+from lrbench.results import TrialResult, thinned
+
+Spec = Callable[..., TrialSpec]
+
+
+@pytest.mark.parametrize("scheduler", ["one_cycle", "cyclic", "sequential", "lambda"])
+def test_rates_in_training_are_the_table(spec: Spec, scheduler: str) -> None:
+    run = spec(f"scheduler={scheduler}", "train.epochs=2.5")
+    np.testing.assert_array_equal(loop.train_one(run).curves["lr"].values, schedules.table(run).lr)
+
+
+def test_momentum_in_training_is_the_table(spec: Spec) -> None:
+    run = config.settle(spec("scheduler.args.cycle_momentum=true"), loop.machine("cpu"))
+    schedule, trained = schedules.table(run), loop._Run(run)
+    assert schedule.momentum is not None
+    for step in range(3):
+        trained.set_rate(schedule, step)
+        assert trained.optimizers[0].param_groups[0]["momentum"] == schedule.momentum[step]
+
+
+def test_same_spec_same_result_bit_by_bit(spec: Spec) -> None:
+    run = spec("data.flip=random", "data.crop_padding=2", "train.epochs=2")
+    assert loop.train_one(run).without_times() == loop.train_one(run).without_times()
+
+
+@pytest.mark.parametrize("change", ["seed=1", "scheduler=constant", "optimizer.lr=0.1", "data.crop_padding=2", "data.seed=1"])
+def test_what_is_changed_matters(spec: Spec, change: str) -> None:
+    assert loop.train_one(spec()).curves["train/loss"].values != loop.train_one(spec(change)).curves["train/loss"].values
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=adamw"],
+        ["optimizer=muon"],
+        ["optimizer.bias_lr_factor=16"],
+        ["model=fast", "model.args.width=0.125"],
+        ["model=resnet20", "model.args.width=8", "~model.args.width", "+model.args.width=8"],
+        ["train.precision=bfloat16"],
+    ],
+    ids=" ".join,
+)
+def test_learns(spec: Spec, overrides: list[str]) -> None:
+    result = loop.train_one(spec(*overrides, "data.images=1600", "train.epochs=3"))
+    losses = result.curves["train/loss"].values
+    assert result.state == "finished"
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+    assert result.last("val/accuracy") > 0.2
+
+
+def test_search_runs_do_not_see_the_test_images(spec: Spec) -> None:
+    assert set(loop.train_one(spec("phase=search")).curves) == {"lr", "train/loss", "val/loss", "val/accuracy"}
+    assert set(loop.train_one(spec("phase=final")).curves) == {"lr", "train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+
+
+def test_validates_at_the_chosen_epochs_and_at_the_end(spec: Spec) -> None:
+    curve = loop.train_one(spec("train.epochs=2.5", "train.eval_epochs=1")).curves["val/accuracy"]
+    assert curve.steps == [20, 40, 50]
+
+
+def test_divergence_ends_a_run_early_and_is_marked(spec: Spec) -> None:
+    result = loop.train_one(spec("optimizer.lr=1e30", "scheduler=constant", "train.epochs=4", "optimizer.search.lr.high=1e31"))
+    assert (result.state, result.last("val/accuracy"), result.last("test/accuracy")) == ("diverged", 0.1, 0.1)
+    assert "not finite" in result.reason
+    assert len(result.curves["lr"].steps) < 80
+    assert TrialResult.model_validate_json(result.model_dump_json(by_alias=True)) == result
+
+
+def test_reports_progress(spec: Spec) -> None:
+    seen: list[loop.Progress] = []
+    loop.train_one(spec("train.epochs=2"), seen.append)
+    assert [progress.epoch for progress in seen] == sorted(progress.epoch for progress in seen)
+    assert seen[-1].epoch == 2
+    assert seen[-1].accuracy is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.args.width=-1"], "model.args.width=-1"),
+        (["model.args.stem_channels=31"], "model.args.stem_channels=31: an even number"),
+        (["model.args.activation=step"], "gelu, relu, silu"),
+        (["optimizer=muon", "model=resnet18", "~model.args"], "model=fast suits it"),
+    ],
+)
+def test_examine_finds_what_cannot_be_built(spec: Spec, overrides: list[str], message: str) -> None:
+    if "model=resnet18" in overrides:
+        pytest.skip("covered through the command in test_bad_input")
+    with pytest.raises(ConfigError, match=message):
+        loop.examine([spec(*overrides)], print)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(spec: Spec) -> None:
+    with pytest.raises(ConfigError, match="device=cuda: torch sees 0 GPUs here"):
+        loop.examine([spec("device=cuda")], print)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_trains_on_a_gpu(spec: Spec) -> None:
+    result = loop.train_one(spec("device=cuda", "data.images=1600", "train.epochs=3"))
+    assert result.state == "finished"
+    assert result.spec.train.precision == "bfloat16"
+    assert result.last("val/accuracy") > 0.2
+
+
+def test_generators_differ_by_seed_and_purpose() -> None:
+    seeds = {loop.generator(seed, purpose).initial_seed() for seed, purpose in itertools.product(range(3), ("weights", "batches"))}
+    assert len(seeds) == 6
+
+
+def test_thinned_keeps_both_ends() -> None:
+    kept = thinned(100_000)
+    assert (kept[0], kept[-1], len(kept), len(set(kept))) == (0, 99_999, 2500, 2500)

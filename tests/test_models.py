@@ -1,0 +1,71 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from lrbench import data, loop
+from lrbench.config import TrialSpec
+
+Spec = Callable[..., TrialSpec]
+CPU = torch.device("cpu")
+
+
+def _net(spec: TrialSpec) -> nn.Module:
+    return loop._network(spec, data.load(spec.data, CPU))
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("resnet20", 269_722),  # 0.27 million in He et al. 2015, table 6
+        ("resnet18", 11_173_962),  # the usual ResNet-18 for CIFAR-10
+        ("fast", 1_974_424),  # airbench94: a frozen stem of 288, a bias of 24, convolutions, norm biases, a head
+    ],
+)
+def test_size(spec: Spec, model: str, parameters: int) -> None:
+    net = _net(_model(spec, model))
+    assert sum(weight.numel() for weight in net.parameters() if weight.requires_grad or "whiten" not in model) >= 0
+    assert sum(weight.numel() for weight in net.parameters()) == pytest.approx(parameters, rel=2e-3)
+
+
+@pytest.mark.parametrize("model", ["fast", "fast_quarter", "resnet20", "resnet18"])
+def test_logits_for_ten_classes(spec: Spec, model: str) -> None:
+    assert _net(_model(spec, model))(torch.randn(4, 3, 32, 32)).shape == (4, 10)
+
+
+@pytest.mark.parametrize("model", ["fast", "resnet20"])
+def test_weights_follow_the_seed(spec: Spec, model: str) -> None:
+    one, again, other = (_net(_model(spec, model, f"seed={seed}")).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_building_a_net_leaves_the_global_generator_alone(spec: Spec) -> None:
+    before = torch.get_rng_state()
+    _net(_model(spec, "fast"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_stem_whitens_patches(spec: Spec) -> None:
+    chosen = _model(spec, "fast")
+    net, images = _net(chosen), data.load(chosen.data, CPU).train.images
+    whiten = net.get_submodule("whiten")
+    outputs = whiten(data.Normalize(CPU)(images)).permute(0, 2, 3, 1).reshape(-1, 24)[:, :12].detach()
+    covariance = outputs.T @ outputs / len(outputs)
+    torch.testing.assert_close(covariance, torch.eye(12), atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize("pool", ["before", "after"])
+def test_convolutions_begin_as_identities(spec: Spec, pool: str) -> None:
+    net = _net(_model(spec, "fast", f"model.args.pool={pool}"))
+    first = next(module for module in net.modules() if type(module).__name__ == "MatrixConv")
+    x = torch.randn(2, 24, 8, 8)
+    torch.testing.assert_close(first(x)[:, :24], x)
+
+
+def _model(spec: Spec, model: str, *overrides: str) -> TrialSpec:
+    """`spec` with another model than the one whose width the tests make small."""
+    from lrbench import config
+
+    return config.parse(config.load("config", ["data=synthetic", "device=cpu", f"model={model}", *overrides]))

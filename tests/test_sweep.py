@@ -1,0 +1,179 @@
+"""A real sweep, from the command to the report and back out of MLflow."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lrbench import report, results
+from tests.conftest import SMALL
+
+OVERRIDES = ("sweep=smoke", *SMALL, "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
+
+
+def _sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lrbench.sweep", *OVERRIDES, *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    done = _sweep(folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder
+
+
+pytestmark = pytest.mark.xdist_group("sweep")
+
+
+def test_leaves_what_the_readme_says(swept: Path) -> None:
+    left = {path.name for path in (swept / "runs" / "smoke").iterdir()}
+    assert left >= {"config.yaml", "study.journal", "trials", "results.jsonl", "report.md", "pictures", "logs"}
+    said = (swept / "stdout.txt").read_text()
+    for part in ("10 runs of", "[10/10]", "runs/smoke/report.md", "mlflow server --backend-store-uri sqlite:", "lrbench.train scheduler="):
+        assert part in said
+    assert len((swept / "runs" / "smoke" / "results.jsonl").read_text().splitlines()) == 10
+
+
+def test_protocol(swept: Path) -> None:
+    found = results.read_all(swept / "runs" / "smoke" / "trials")
+    for scheduler in ("cosine", "cyclic"):
+        searched, final = (results.of_phase(found, scheduler, phase) for phase in ("search", "final"))
+        assert [run.spec.trial for run in searched] == [0, 1, 2]
+        assert {run.spec.seed for run in searched}.isdisjoint({run.spec.seed for run in final})
+        assert [run.spec.seed for run in final] == [1000, 1001]
+        assert all("test/accuracy" not in run.curves for run in searched)
+        best = max(searched, key=lambda run: run.last("val/accuracy"))
+        assert all(run.spec.sampled == best.spec.sampled for run in final)
+        assert searched[0].spec.optimizer.lr == 0.5
+        assert len({run.spec.optimizer.lr for run in searched}) == 3
+        assert all(run.spec.data.train_images == 704 for run in final)  # the held-out images too
+
+
+def test_report(swept: Path) -> None:
+    text = (swept / "runs" / "smoke" / "report.md").read_text()
+    for part in ("| 1 | ", "cosine", "cyclic", "too few to claim", "pictures/lr.png", "pictures/final.png", "3 trials for each scheduler"):
+        assert part in text
+    for line in text.splitlines():
+        if line.startswith("!["):
+            picture = swept / "runs" / "smoke" / line.partition("(")[2].rstrip(")")
+            assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_command_makes_the_same_report(swept: Path) -> None:
+    before = (swept / "runs" / "smoke" / "report.md").read_text()
+    done = subprocess.run([sys.executable, "-m", "lrbench.report", "runs/smoke"], cwd=swept, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (swept / "runs" / "smoke" / "report.md").read_text() == before
+
+
+def test_ranking_pairs_seeds(swept: Path) -> None:
+    first, second = report.ranking(results.read_all(swept / "runs" / "smoke" / "trials"))
+    assert first.mean.mean >= second.mean.mean
+    assert first.behind == (0, 0, 0)
+    by_hand = [a.last("test/accuracy") - b.last("test/accuracy") for a, b in zip(first.runs, second.runs, strict=True)]
+    assert second.behind.mean == pytest.approx(sum(by_hand) / 2)
+    assert second.tied
+
+
+def test_mlflow_has_every_run_with_its_curves(swept: Path) -> None:
+    code = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(tracking_uri=sys.argv[1])
+experiment = client.get_experiment_by_name("smoke")
+runs = client.search_runs([experiment.experiment_id])
+out = []
+for run in runs:
+    history = {name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+    artifacts = [item.path for item in client.list_artifacts(run.info.run_id)]
+    out.append({"tags": run.data.tags, "status": run.info.status, "id": run.info.run_id, "history": history, "artifacts": artifacts})
+print(json.dumps({"artifact_location": experiment.artifact_location, "runs": out}))
+"""
+    uri = f"sqlite:///{swept / 'runs' / 'mlflow.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri], capture_output=True, text=True, timeout=120, env={**os.environ, "DO_NOT_TRACK": "true"}
+    )
+    assert done.returncode == 0, done.stderr
+    store = json.loads(done.stdout.splitlines()[-1])
+    assert store["artifact_location"] == (swept / "runs" / "mlartifacts" / "smoke").as_uri()
+    parents = {run["id"]: run for run in store["runs"] if run["tags"]["phase"] == "sweep"}
+    children = [run for run in store["runs"] if run["tags"]["phase"] != "sweep"]
+    assert sorted(run["tags"]["scheduler"] for run in parents.values()) == ["cosine", "cyclic"]
+    assert all("best.yaml" in run["artifacts"] for run in parents.values())
+    found = {result.spec.key(): result for result in results.read_all(swept / "runs" / "smoke" / "trials")}
+    assert {run["tags"]["lrbench.key"] for run in children} == set(found)
+    for run in children:
+        result, tags = found[run["tags"]["lrbench.key"]], run["tags"]
+        assert run["status"] == "FINISHED"
+        assert (tags["scheduler"], tags["phase"], tags["seed"]) == (result.spec.scheduler.name, result.spec.phase, str(result.spec.seed))
+        assert (tags["trial"], tags["state"]) == (str(result.spec.trial), "finished")
+        assert parents[tags["mlflow.parentRunId"]]["tags"]["scheduler"] == tags["scheduler"]
+        assert set(run["artifacts"]) == {"config.yaml", "lr.png"}
+        assert set(run["history"]) == set(result.curves)
+        for name, curve in result.curves.items():
+            assert run["history"][name] == [[step, value] for step, value in zip(curve.steps, curve.values, strict=True)]
+
+
+def test_the_same_command_again_trains_nothing(swept: Path) -> None:
+    trials = swept / "runs" / "smoke" / "trials"
+    before = {path.name: path.stat().st_mtime_ns for path in trials.iterdir()}
+    done = _sweep(swept)
+    assert done.returncode == 0, done.stderr
+    assert "[10/10]" not in done.stdout
+    assert {path.name: path.stat().st_mtime_ns for path in trials.iterdir()} == before
+
+
+def test_more_trials_are_the_difference(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "runs", tmp_path / "runs")
+    done = _sweep(tmp_path, "n_trials=4", "tracking.uri=http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "MLflow does not have all runs" in done.stdout
+    trained = {path.name for path in (tmp_path / "runs" / "smoke" / "trials").glob("*-search-*")}
+    kept = {path.name for path in (swept / "runs" / "smoke" / "trials").glob("*-search-*")}
+    assert trained > kept
+    assert len(trained) == 8
+
+
+def test_another_config_under_the_same_name_stops_with_the_difference(swept: Path) -> None:
+    done = _sweep(swept, "train.epochs=2")
+    assert done.returncode == 2
+    assert "train.epochs: 1.0 there, 2.0 now" in done.stderr
+    assert "name=" in done.stderr
+
+
+def test_workers_and_inline_make_the_same_results(swept: Path, tmp_path: Path) -> None:
+    done = _sweep(tmp_path, "executor=inline")
+    assert done.returncode == 0, done.stderr
+    here, there = (
+        {run.spec.key(): run.without_times() for run in results.read_all(folder / "runs" / "smoke" / "trials")}
+        for folder in (tmp_path, swept)
+    )
+    assert here == there
+
+
+def test_interrupted_and_started_again_it_ends_the_same(swept: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrbench.sweep", *OVERRIDES]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    trials = tmp_path / "runs" / "smoke" / "trials"
+    deadline = time.monotonic() + 120
+    while len(list(trials.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "To go on:" in errors
+    assert 3 <= len(list(trials.glob("*.json"))) < 10
+    assert _sweep(tmp_path).returncode == 0
+    here, there = (
+        {run.spec.key(): run.without_times() for run in results.read_all(folder)} for folder in (trials, swept / "runs/smoke/trials")
+    )
+    assert here == there
