@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -69,10 +69,9 @@ def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
         return f"{group}={name}: unknown{config.nearest(name, names)}"
     if message.startswith("Could not override"):
         return _unknown_key(config_name, argv) or message
-    if "mismatched input" in message or "LexerNoViableAlt" in message or "no viable alternative" in message:
-        return (
-            f"{message}\nA value with spaces or signs goes into quotes, and those into others: 'scheduler.args.lr_lambda=\"0.95 ** epoch\"'"
-        )
+    if isinstance(error, OverrideParseException):
+        example = "'scheduler.args.lr_lambda=\"0.95 ** epoch\"'"
+        return f"{message.splitlines()[0]}\nA value with spaces or signs goes into quotes, and those into others: {example}"
     return message
 
 

@@ -225,7 +225,8 @@ def _apply(cfg: DictConfig, override: Override) -> None:
     key = override.key_or_group
     if override.is_delete():
         parent, _, name = key.rpartition(".")
-        OmegaConf.select(cfg, parent).pop(name)
+        with open_dict(cfg):
+            OmegaConf.select(cfg, parent).pop(name)
     else:
         with open_dict(cfg):
             OmegaConf.update(cfg, key, override.value())

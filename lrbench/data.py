@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -170,10 +171,10 @@ def _read_cache(cache: Path, say: Report) -> Arrays | None:
     if not cache.exists():
         return None
     try:
-        with np.load(cache, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in CIFAR10_SHA256}
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in CIFAR10_SHA256}
         _check_sums(arrays)
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError) as error:  # zipfile raises all of these
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError) as error:  # a torn archive raises any
         say(f"{cache} is damaged and is made again ({error})")
         return None
     return arrays

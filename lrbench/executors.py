@@ -115,6 +115,7 @@ class LocalWorkers:
                 return answer
             if self._closing:
                 break
+            worker.kill()
             worker.start()
         raise RunError(f"its worker process died {MAX_DEATHS} times; see {worker.log}")
 
@@ -162,7 +163,8 @@ class _Worker:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
+        with self._process:  # waits for its end, and closes the pipes
+            pass
 
     def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
         """Yield what the process answers; nothing more when it has died."""

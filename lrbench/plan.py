@@ -1,7 +1,6 @@
 """What a sweep is made of, checked: its settings, a config and a search space for each scheduler, and its folder."""
 
 import importlib.resources
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +87,7 @@ def make(overrides: Sequence[str]) -> Plan:
         raise ConfigError(f"name={settings.name}: the name of a folder is expected")
     configs = {name: config.load("sweep", [*overrides, f"scheduler={name}"]) for name in names}
     plan = Plan(settings, configs, {name: search.space(scheduler_cfg) for name, scheduler_cfg in configs.items()})
+    search.sampler(settings.sampler, settings.seed, 0)
     if plan.specs()[0].data.holdout_images == 0:
         raise ConfigError("data.holdout_images=0: a search chooses on held-out images, at least 1")
     return plan
@@ -95,19 +95,13 @@ def make(overrides: Sequence[str]) -> Plan:
 
 @contextmanager
 def claimed(plan: Plan) -> Iterator[None]:
-    """Hold the sweep's folder, so that no other sweep writes into it. Nothing stays of a new one where a ConfigError is raised."""
-    folder, new = plan.folder, not plan.folder.exists()
-    results.check_writable(folder)
+    """Hold the sweep's folder, so that no other sweep writes into it; where a ConfigError ends its use, nothing new is left."""
     try:
-        with filelock.FileLock(folder / "sweep.lock", timeout=0):
+        with results.folder_for_runs(plan.folder), filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
             _check_same(plan)
             yield
     except filelock.Timeout as error:
-        raise ConfigError(f"{folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
-    except ConfigError:
-        if new:
-            shutil.rmtree(folder)
-        raise
+        raise ConfigError(f"{plan.folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
 
 
 def write_config(plan: Plan) -> None:

@@ -1,8 +1,10 @@
 """What a run leaves: plain data, written atomically, one file a run."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -75,14 +77,22 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def check_writable(folder: Path) -> None:
-    """Make a folder. Raises ConfigError where nothing can be written into it."""
+@contextmanager
+def folder_for_runs(folder: Path) -> Iterator[None]:
+    """Make a folder; where a ConfigError ends its use, nothing new is left. Raises ConfigError if it cannot be written into."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(f"out={folder}: cannot be written into ({error.strerror})") from error
+    try:
+        yield
+    except ConfigError:
+        if new:
+            shutil.rmtree(new[-1])
+        raise
 
 
 def read(path: Path) -> TrialResult:

@@ -59,6 +59,21 @@ def describe(distribution: BaseDistribution) -> str:
     return f"{distribution.low:g} to {distribution.high:g}{' (log)' if distribution.log else ''}"
 
 
+def sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Return a sampler for one trial: one seeded alike at each start would repeat its first points. Raises ConfigError."""
+    name = str(component["_target_"]).removeprefix("optuna.samplers.")
+    kind = getattr(optuna.samplers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, optuna.samplers.BaseSampler)):
+        raise ConfigError(f"sampler._target_={component['_target_']}: a class of optuna.samplers is expected")
+    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return kind(**{"seed": trial_seed, **component["args"]})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"sampler={component['name']}: {error}") from error
+
+
 class Study:
     """The search of one scheduler. Trial numbers count from 0, which is the config as it stands.
 
@@ -66,18 +81,18 @@ class Study:
     """
 
     def __init__(
-        self, journal: Path, name: str, space: Space, defaults: Mapping[str, Value], sampler: Mapping[str, Any], seed: int
+        self, journal: Path, name: str, space: Space, defaults: Mapping[str, Value], sampler_config: Mapping[str, Any], seed: int
     ) -> None:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
         self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        self._space, self._defaults, self._sampler, self._seed = space, defaults, sampler, seed
+        self._space, self._defaults, self._sampler, self._seed = space, defaults, sampler_config, seed
         self._trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
 
     def ask(self, number: int) -> dict[str, Value]:
         """Return the values of a trial by config key; those of a trial that was asked before are kept."""
         if number < len(self._trials):
             return dict(self._trials[number].params)
-        self._study.sampler = _sampler(self._sampler, self._seed, number)
+        self._study.sampler = sampler(self._sampler, self._seed, number)
         if number == 0:
             self._study.enqueue_trial(dict(self._defaults))
         trial = self._study.ask(self._space)
@@ -116,18 +131,3 @@ def _distribution(given: _Range, written: str) -> BaseDistribution:
 def _search_key(key: str) -> str:
     section, _, rest = key.partition(".")
     return f"{section}.search.{rest}"
-
-
-def _sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return a sampler for one trial: one seeded alike at each start would repeat its first points."""
-    name = str(component["_target_"]).removeprefix("optuna.samplers.")
-    kind = getattr(optuna.samplers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, optuna.samplers.BaseSampler)):
-        raise ConfigError(f"sampler._target_={component['_target_']}: a class of optuna.samplers is expected")
-    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            return kind(**{"seed": trial_seed, **component["args"]})
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"sampler={component['name']}: {error}") from error

@@ -13,23 +13,22 @@ from lrbench.tracking import Publisher, store_uri, ui_command
 def run_once(overrides: Sequence[str]) -> None:
     """Train the run that the overrides describe, print how it went, write its result and publish it."""
     cfg = config.load("config", overrides)
-    parsed, out = config.parse(cfg), Path(cfg.out)
-    results.check_writable(out)
-    from lrbench import loop  # torch, not before the config is known to be right
+    parsed, out, console = config.parse(cfg), Path(cfg.out), Console(soft_wrap=True)
+    with results.folder_for_runs(out / "train" / "trials"):
+        from lrbench import loop  # torch, not before the config is known to be right
 
-    console = Console()
-    spec = config.settle(parsed, loop.examine([parsed], console.print))
-    publisher = Publisher(out, cfg.tracking.uri, "train")
-    with Board(console, 1) as board:
-        result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))
-        path = results.write(out / "train" / "trials", result)
-        board.finished(result)
+        spec = config.settle(parsed, loop.examine([parsed], console.print))
+        publisher = Publisher(out, cfg.tracking.uri, "train")
+        with Board(console, 1) as board:
+            result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))
+            path = results.write(out / "train" / "trials", result)
+            board.finished(result)
     publisher.publish(result)
     publisher.close()
     if publisher.failure:
         console.print(f"MLflow does not have the run ({publisher.failure}); its result is safe")
-    console.print(f"result:              {path}", highlight=False, soft_wrap=True)
-    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}", highlight=False, soft_wrap=True)
+    console.print(f"result:              {path}", highlight=False)
+    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}", highlight=False)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from lrbench import config
 from lrbench.config import TrialSpec
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.threads=1", "device=cpu", "model.args.width=0.125")
+SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.batch_size=32", "train.threads=1", "device=cpu")
 
 Spec = Callable[..., TrialSpec]
 

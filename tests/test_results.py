@@ -27,5 +27,11 @@ def test_a_damaged_result_names_its_file(spec: Spec, tmp_path: Path, damage: Cal
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="out="):
-        results.check_writable(tmp_path / "file" / "runs")
+    with pytest.raises(ConfigError, match="out="), results.folder_for_runs(tmp_path / "file" / "runs"):
+        pass
+
+
+def test_a_rejected_config_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError), results.folder_for_runs(tmp_path / "runs" / "quick"):
+        raise ConfigError("no")
+    assert list(tmp_path.iterdir()) == []

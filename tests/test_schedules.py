@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 Spec = Callable[..., TrialSpec]
 SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.yaml"))
 STEPS, PEAK = 40, 0.5
-LENGTH = ("train.batch_size=32", "train.epochs=2", f"optimizer.lr={PEAK}")  # 640 images
+LENGTH = ("train.epochs=2", f"optimizer.lr={PEAK}")  # 640 images
 
 # Each scheduler as a user of torch would write it down for 40 steps and a peak rate of 0.5.
 BY_HAND: dict[str, Callable[[Optimizer], LRScheduler]] = {

@@ -72,7 +72,7 @@ def test_whole_numbers_stay_whole(tmp_path: Path, cfg_space: tuple[search.Space,
     [
         ("optimizer.lr=50", "optimizer.lr=50: outside of what is searched, 0.05 to 2 (log); change optimizer.search.lr too"),
         ("optimizer.search.lr={low: 1.0, high: 0.1}", "optimizer.search.lr"),
-        ("optimizer.search.lr={low: 1.0}", "optimizer.search.lr.high"),
+        ("optimizer.search.lr={low: 1.0}", "optimizer.lr=0.5: outside of what is searched, 1 to 2 (log)"),
         ("optimizer.search.lr=3", "{low: …, high: …}"),
         ("optimizer.search.lr={low: 0.1, high: 1.0, step: 0.1}", "optimizer.search.lr.step"),
         ("optimizer.search.lr={low: -1.0, high: 1.0, log: true}", "optimizer.search.lr"),

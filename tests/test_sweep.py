@@ -146,7 +146,7 @@ def test_more_trials_are_the_difference(swept: Path, tmp_path: Path) -> None:
 def test_another_config_under_the_same_name_stops_with_the_difference(swept: Path) -> None:
     done = _sweep(swept, "train.epochs=2")
     assert done.returncode == 2
-    assert "train.epochs: 1.0 there, 2.0 now" in done.stderr
+    assert "train.epochs: 1.0 there, 2 now" in done.stderr
     assert "name=" in done.stderr
 
 
