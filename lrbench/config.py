@@ -30,7 +30,7 @@ from pydantic import (
 
 from lrbench.formula import Formula
 
-ALLOWED_TARGETS = ("torch.optim", "lrbench.schedules", "lrbench.models")
+ALLOWED_TARGETS = ("torch.optim", "lrbench.factors", "lrbench.models")
 MAX_STEPS = 10_000_000
 
 

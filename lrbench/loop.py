@@ -19,7 +19,7 @@ from lrbench import data, schedules
 from lrbench.config import ConfigError, Machine, TrialSpec, settle
 from lrbench.results import Curve, TrialResult, thinned
 
-LOSS_POINTS = 500  # of the training loss; each is the mean over the steps since the one before
+LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since the one before
 EVAL_BATCH = 500
 PROGRESS_SECONDS = 0.2
 

@@ -49,14 +49,18 @@ def lr_curves(curves: Mapping[str, Curve]) -> Figure:
 
 
 def metric_curves(curves: Mapping[str, Sequence[Curve]], label: str) -> Figure:
-    """Return a metric by optimizer step, a line for each name: the mean over its curves, and their range as a band."""
+    """Return a metric by optimizer step, a line for each name: the mean over its curves, and their range as a band.
+
+    A metric of many points is averaged over neighbours, down to what an eye can follow.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 4))
         axis = figure.subplots()
         for number, (name, runs) in enumerate(curves.items()):
-            steps, values = runs[0].steps, np.array([run.values for run in runs])
-            (line,) = axis.plot(steps, values.mean(0), _dashes(number), marker=".", linewidth=1.3, label=name)
-            axis.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.12, linewidth=0)
+            steps, values = _averaged(runs[0].steps), [_averaged(run.values) for run in runs]
+            marker = "o" if len(steps) < 5 else ""
+            (line,) = axis.plot(steps, np.mean(values, 0), _dashes(number), marker=marker, markersize=3, linewidth=1.3, label=name)
+            axis.fill_between(steps, np.min(values, 0), np.max(values, 0), color=line.get_color(), alpha=0.12, linewidth=0)
         axis.set(xlabel="optimizer step", ylabel=label)
         _legend_beside(axis)
     return figure
@@ -76,6 +80,10 @@ def intervals(points: Mapping[str, Sequence[float]], means: Mapping[str, Interva
         axis.invert_yaxis()
         axis.set_xlabel(label)
     return figure
+
+
+def _averaged(numbers: Sequence[float]) -> np.ndarray:
+    return np.array([part.mean() for part in np.array_split(np.asarray(numbers, dtype=float), min(len(numbers), 25))])
 
 
 def _dashes(number: int) -> str:

@@ -68,44 +68,45 @@ def write(folder: Path) -> list[Row]:
     if not rows:
         raise ConfigError(f"{folder}: no finished final runs to report on; start the sweep again to make them")
     results.write_lines(folder / "results.jsonl", found)
-    shown = folder / "pictures"
-    shown.mkdir(exist_ok=True)
-    first = {row.scheduler: row.runs[0] for row in rows}
-    pictures.save(pictures.lr_curves({name: run.curves["lr"] for name, run in first.items()}), shown / "lr.png")
+    template = importlib.resources.files("lrbench").joinpath("report.md.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    values = {"name": folder.name, "rows": rows, "pictures": _draw(rows, folder / "pictures"), **_circumstances(rows, found)}
+    results.write_text(folder / "report.md", environment.from_string(template).render(values))
+    return rows
+
+
+def _draw(rows: Sequence[Row], folder: Path) -> dict[str, str]:
+    """Draw the pictures of a report, and return their file names with what they show."""
+    folder.mkdir(exist_ok=True)
     points, means = {row.scheduler: row.accuracies.tolist() for row in rows}, {row.scheduler: row.mean for row in rows}
-    pictures.save(pictures.intervals(points, means, "test accuracy of the final runs, %"), shown / "final.png")
-    for metric, name in (("train/loss", "loss"), ("val/accuracy", "accuracy")):
+    drawn = {
+        "final.png": (
+            pictures.intervals(points, means, "test accuracy, %"),
+            "Final runs: each as a point, their mean and its 95 % interval",
+        ),
+        "lr.png": (pictures.lr_curves({row.scheduler: row.runs[0].curves["lr"] for row in rows}), "Learning rates of the final runs"),
+    }
+    for metric, file in (("val/accuracy", "accuracy.png"), ("train/loss", "loss.png")):
         curves = {
             row.scheduler: [run.curves[metric] for run in row.runs if run.state == "finished" and metric in run.curves] for row in rows
         }
-        if curves := {name: runs for name, runs in curves.items() if runs}:
-            pictures.save(pictures.metric_curves(curves, metric), shown / f"{name}.png")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
-    template = importlib.resources.files("lrbench").joinpath("report.md.jinja").read_text(encoding="utf-8")
-    text = environment.from_string(template).render(
-        rows=rows,
-        found=found,
-        folder=folder.name,
-        runs=found,
-        pictures=sorted(path.name for path in shown.glob("*.png")),
-        min_pairs=MIN_PAIRS,
-        pairs=min(len(row.runs) for row in rows),
-        **_circumstances(folder, found),
-    )
-    results.write_text(folder / "report.md", text)
-    return rows
+        if known := {scheduler: runs for scheduler, runs in curves.items() if runs}:
+            drawn[file] = pictures.metric_curves(known, metric), f"{metric} in the final runs: mean and range over the seeds"
+    for file, (figure, _) in drawn.items():
+        pictures.save(figure, folder / file)
+    return {file: caption for file, (_, caption) in drawn.items()}
 
 
 def show(console: Console, rows: Sequence[Row]) -> None:
     """Print the ranking."""
-    table = Table(title="final runs, test accuracy in %", title_justify="left")
-    for name in ("", "scheduler", "mean", "95 % interval", "behind the best", "runs", "chosen"):
-        table.add_column(name, justify="left" if name in ("scheduler", "chosen") else "right")
+    table = Table(box=None, padding=(0, 2, 0, 0), title="test accuracy of the final runs, %", title_justify="left", title_style="bold")
+    for column in ("", "scheduler", "mean", "95 % interval", "behind the best", "runs"):
+        table.add_column(column, justify="left" if column == "scheduler" else "right", no_wrap=True)
     for number, row in enumerate(rows, 1):
         interval = "" if np.isnan(row.mean.low) else f"{100 * row.mean.low:.2f} to {100 * row.mean.high:.2f}"
-        behind = "best" if number == 1 else f"{100 * row.behind.mean:.2f}{' (tie)' if row.tied else ''}"
+        behind = "" if number == 1 else f"{100 * row.behind.mean:.2f}{' (tie)' if row.tied else ''}"
         runs = f"{len(row.runs)}" + (f", {row.diverged} diverged" if row.diverged else "")
-        table.add_row(str(number), row.scheduler, f"{100 * row.mean.mean:.2f}", interval, behind, runs, arguments(row))
+        table.add_row(str(number), row.scheduler, f"{100 * row.mean.mean:.2f}", interval, behind, runs)
     console.print(table)
     pairs = min(len(row.runs) for row in rows)
     if pairs < MIN_PAIRS:
@@ -129,20 +130,23 @@ def commit(folder: Path) -> str:
     return head.stdout.strip() + (" with uncommitted changes" if changes.stdout.strip() else "")
 
 
-def _circumstances(folder: Path, found: Sequence[TrialResult]) -> dict[str, object]:
+def _circumstances(rows: Sequence[Row], found: Sequence[TrialResult]) -> dict[str, object]:
     """Return what a reader needs to judge and to repeat the results."""
-    spec = found[0].spec
+    search = [run for run in found if run.spec.phase == "search"]
+    hardware = {f"{run.environment['device']}, torch {run.environment['torch']}, Python {run.environment['python']}" for run in found}
+    last = max(milliseconds for run in found for curve in run.curves.values() for milliseconds in curve.times)
     return {
-        "commit": commit(Path(__file__).parent),
-        "environments": sorted(
-            {f"{run.environment['device']}, torch {run.environment['torch']}, Python {run.environment['python']}" for run in found}
-        ),
-        "date": time.strftime("%Y-%m-%d", time.gmtime(max(max(curve.times) for run in found for curve in run.curves.values()) / 1000)),
-        "spec": spec,
-        "trials": max((run.spec.trial or 0) for run in found if run.spec.phase == "search") + 1,
-        "search_runs": sum(run.spec.phase == "search" for run in found),
+        "final": rows[0].runs[0].spec,
+        "search": search[0].spec if search else None,
+        "trials": max((run.spec.trial or 0 for run in search), default=-1) + 1,
+        "runs": len(found),
         "seconds": sum(run.train_seconds + run.eval_seconds for run in found),
         "diverged": sum(run.state == "diverged" for run in found),
+        "pairs": min(len(row.runs) for row in rows),
+        "min_pairs": MIN_PAIRS,
+        "hardware": sorted(hardware),
+        "commit": commit(Path(__file__).parent),
+        "date": time.strftime("%Y-%m-%d", time.gmtime(last / 1000)),
         "arguments": arguments,
         "isnan": np.isnan,
     }

@@ -38,7 +38,10 @@ def table(spec: TrialSpec) -> Schedule:
     optimizer = _dummy_optimizer(spec)
     own_momentum = _momentum(optimizer)
     try:
-        rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
+        if inspect.isfunction(locate(spec.scheduler.target)):
+            rows = np.stack([spec.optimizer.lr * _factors(spec), np.full(_scheduler_steps(spec), own_momentum)], axis=1)
+        else:
+            rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
     except ConfigError:
         raise
     except (ValueError, TypeError, ArithmeticError, AttributeError, IndexError, KeyError) as error:
@@ -111,6 +114,15 @@ def _formula(name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
         return factor({**fixed, "step": step, "epoch": step / per_epoch, "progress": step / train.total_steps})
 
     return at
+
+
+def _factors(spec: TrialSpec) -> np.ndarray:
+    """Return what a factor function, such as those of `lrbench.factors`, makes of the scheduler's steps: shape (steps,)."""
+    steps = _scheduler_steps(spec)
+    factors = np.asarray(locate(spec.scheduler.target)(np.arange(steps), steps, **spec.scheduler.args), dtype=np.float64)
+    if factors.shape != (steps,):
+        raise ValueError(f"{spec.scheduler.target} gives factors of shape {factors.shape} for {steps} steps")
+    return factors
 
 
 def _dummy_optimizer(spec: TrialSpec) -> Optimizer:

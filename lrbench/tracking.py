@@ -3,6 +3,8 @@
 import logging
 import os
 import queue
+import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -33,7 +35,10 @@ def store_uri(out: Path, uri: str | None) -> str:
 
 def ui_command(uri: str) -> str:
     """Return the command that shows a store to this machine's user."""
-    return f"mlflow server --backend-store-uri {uri} --host 127.0.0.1 --port 5000" if uri.startswith("sqlite:") else f"open {uri}"
+    if not uri.startswith("sqlite:"):
+        return f"open {uri}"
+    mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
+    return f"{mlflow} server --backend-store-uri {uri} --host 127.0.0.1 --port 5000   (then open http://127.0.0.1:5000)"
 
 
 class Publisher:
