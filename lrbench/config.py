@@ -75,7 +75,6 @@ class DataSpec(Spec):
     """Which images are trained on, and how they are augmented."""
 
     name: Literal["cifar10", "synthetic"]
-    root: str
     images: PositiveInt
     holdout_images: NonNegativeInt
     train_images: PositiveInt
@@ -175,9 +174,9 @@ def parse(cfg: DictConfig, sampled: Mapping[str, Any] | None = None, **labels: A
         OmegaConf.update(cfg, key, value)
     for section in ("scheduler", "optimizer", "model"):
         _check_targets(OmegaConf.to_container(cfg[section]), section, (*ALLOWED_TARGETS, *cfg.allow))
-    cfg.data.root = data_root(cfg)
     optimizer = validated(OptimizerSpec, _plain(cfg, "optimizer"), "optimizer")
-    data = validated(DataSpec, _plain(cfg, "data") | {"train_images": _train_images(cfg)}, "data")
+    given = {key: value for key, value in _plain(cfg, "data").items() if key != "root"}  # the machine's, and not the run's
+    data = validated(DataSpec, given | {"train_images": _train_images(cfg)}, "data")
     length = {"total_steps": _total_steps(cfg), "steps_per_epoch": _steps_per_epoch(cfg)}
     train = validated(TrainSpec, _plain(cfg, "train") | length, "train")
     scheduler = validated(SchedulerSpec, _plain(cfg, "scheduler"), "scheduler")
@@ -214,10 +213,15 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"{guess} Allowed: {', '.join(sorted(names)) or 'nothing'}"
 
 
-def data_root(cfg: DictConfig) -> str:
+def set_data_root(cfg: DictConfig) -> None:
+    """Make the config's `data.root` that of this process and of those that it starts."""
+    if cfg.data.root:
+        os.environ["LRBENCH_DATA"] = str(cfg.data.root)
+
+
+def data_root() -> Path:
     """Return the absolute folder of the data cache."""
-    root = cfg.data.root or os.environ.get("LRBENCH_DATA") or platformdirs.user_cache_dir("lrbench")
-    return str(Path(root).expanduser().absolute())
+    return Path(os.environ.get("LRBENCH_DATA") or platformdirs.user_cache_dir("lrbench")).expanduser().absolute()
 
 
 def _apply(cfg: DictConfig, override: Override) -> None:

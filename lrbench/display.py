@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -15,12 +15,22 @@ from lrbench.config import TrialSpec
 from lrbench.results import TrialResult
 
 
-class Board(AbstractContextManager["Board"]):
-    """The runs in flight, what is done, the best so far and the time left."""
+@contextmanager
+def saying(console: Console) -> Iterator[Callable[[str], None]]:
+    """Give a function that says what is being prepared: beside a spinner in a terminal, as plain lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda text: console.print(text, highlight=False)
+        return
+    with console.status("looking at the schedules, the network and the data") as status:
+        yield status.update
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total, self._done, self._failed = console, total, 0, 0
-        self._known, self._start = 0, time.monotonic()
+
+class Board(AbstractContextManager["Board"]):
+    """The runs in flight, what is done, the best so far and the time left: of `runs` runs with `steps` optimizer steps in all."""
+
+    def __init__(self, console: Console, runs: int, steps: int) -> None:
+        self._console, self._total, self._done, self._failed = console, runs, 0, 0
+        self._steps_left, self._steps_trained, self._start = steps, 0, time.monotonic()
         self._running: dict[str, tuple[TrialSpec, Mapping[str, float | None]]] = {}
         self._best: tuple[float, str] = (0.0, "")
         self._lock = threading.Lock()
@@ -40,10 +50,14 @@ class Board(AbstractContextManager["Board"]):
     def progress(self, spec: TrialSpec, progress: Mapping[str, float | None]) -> None:
         """Take in where a run stands: `epoch`, `lr`, `accuracy`."""
         with self._lock:
+            if not self._running and not self._steps_trained:
+                self._start = time.monotonic() - 1  # what came before, such as importing torch, will not come again
             self._running[spec.key()] = spec, progress
 
     def finished(self, result: TrialResult) -> None:
         """Take in a run that ended with a result."""
+        self._steps_left -= result.spec.train.total_steps
+        self._steps_trained += result.spec.train.total_steps
         metric, accuracy = self._count_in(result)
         outcome = "diverged" if result.state == "diverged" else f"{metric} {100 * accuracy:.2f} %"
         seconds = result.train_seconds + result.eval_seconds
@@ -51,7 +65,7 @@ class Board(AbstractContextManager["Board"]):
 
     def known(self, result: TrialResult) -> None:
         """Take in a run that had ended before."""
-        self._known += 1
+        self._steps_left -= result.spec.train.total_steps
         self._count_in(result)
 
     def failed(self, spec: TrialSpec, reason: str) -> None:
@@ -59,6 +73,7 @@ class Board(AbstractContextManager["Board"]):
         with self._lock:
             self._running.pop(spec.key(), None)
             self._failed += 1
+        self._steps_left -= spec.train.total_steps
         self._console.print(f"{self._count()} {name(spec)}: failed: {reason}", style="red", highlight=False)
 
     def _count_in(self, result: TrialResult) -> tuple[str, float]:
@@ -74,11 +89,11 @@ class Board(AbstractContextManager["Board"]):
         return f"[{self._done + self._failed}/{self._total}]".replace("[", r"\[")
 
     def _left(self) -> str:
-        ended = self._done + self._failed - self._known
-        left = self._total - self._done - self._failed
-        if not ended or not left:
+        flying = sum((at["epoch"] or 0) * spec.train.steps_per_epoch for spec, at in self._running.values())
+        trained, left = self._steps_trained + flying, self._steps_left - flying
+        if not trained or left <= 0:
             return ""
-        return f", {_duration((time.monotonic() - self._start) / ended * left)} left"
+        return f", {_duration((time.monotonic() - self._start) / trained * left)} left"
 
     def _render(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0))

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -76,7 +77,8 @@ class LocalWorkers:
     def __init__(self, workers: int | Literal["auto"], logs: Path, on_progress: OnProgress) -> None:
         self.runs_at_once = 1
         self._wanted, self._logs, self._on_progress, self._closing = workers, logs, on_progress, False
-        self._jobs: queue.Queue[tuple[TrialSpec, Future[TrialResult]]] = queue.Queue()
+        self._jobs: queue.Queue[tuple[TrialSpec, Future[TrialResult]] | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
         logs.mkdir(parents=True, exist_ok=True)
         self._workers = [_Worker(logs / "worker-0.log")]
 
@@ -87,7 +89,8 @@ class LocalWorkers:
             gpu = str(number % machine.gpus) if machine.device == "cuda:0" else None
             self._workers.append(_Worker(self._logs / f"worker-{number}.log", gpu))
         for worker in self._workers:
-            threading.Thread(target=self._feed, args=(worker,), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._feed, args=(worker,), daemon=True))
+            self._threads[-1].start()
         return machine
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
@@ -99,10 +102,16 @@ class LocalWorkers:
         self._closing = True
         for worker in self._workers:
             worker.kill()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        for worker in self._workers:
+            worker.close()
 
     def _feed(self, worker: "_Worker") -> None:
-        while True:
-            spec, future = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
+            spec, future = job
             try:
                 future.set_result(self._train(worker, spec))
             except RunError as failure:
@@ -110,13 +119,15 @@ class LocalWorkers:
 
     def _train(self, worker: "_Worker", spec: TrialSpec) -> TrialResult:
         for _ in range(MAX_DEATHS):
+            if self._closing:
+                raise RunError("the sweep was ended")
             answer = worker.train(spec, self._on_progress)
             if answer is not None:
                 return answer
-            if self._closing:
-                break
             worker.kill()
-            worker.start()
+            worker.close()
+            if not self._closing:
+                worker.start()
         raise RunError(f"its worker process died {MAX_DEATHS} times; see {worker.log}")
 
 
@@ -163,8 +174,14 @@ class _Worker:
 
     def kill(self) -> None:
         self._process.kill()
-        with self._process:  # waits for its end, and closes the pipes
-            pass
+        self._process.wait()
+
+    def close(self) -> None:
+        """Close the pipes of a process that has ended, when nobody reads them any more."""
+        assert self._process.stdin and self._process.stdout
+        with suppress(OSError):  # what it was asked last may still stand in the buffer
+            self._process.stdin.close()
+        self._process.stdout.close()
 
     def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
         """Yield what the process answers; nothing more when it has died."""

@@ -64,6 +64,12 @@ class Plan:
         """The number of trainings of the whole sweep."""
         return len(self.settings.schedulers) * (self.settings.n_trials + self.settings.final_seeds)
 
+    @property
+    def steps(self) -> int:
+        """The number of optimizer steps of the whole sweep."""
+        search, final = (config.parse(cfg).train.total_steps for cfg in (self.first, for_final_runs(self.first, self.settings)))
+        return len(self.settings.schedulers) * (self.settings.n_trials * search + self.settings.final_seeds * final)
+
     def specs(self) -> list[TrialSpec]:
         """Return the run of each scheduler's config as it stands."""
         return [config.parse(cfg) for cfg in self.configs.values()]
@@ -82,6 +88,7 @@ def make(overrides: Sequence[str]) -> Plan:
     cfg = config.load("sweep", overrides)
     values = {key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in Settings.model_fields}
     names = _chosen(values["schedulers"])
+    config.set_data_root(cfg)
     settings = validated(Settings, values | {"schedulers": names}, "")
     if Path(settings.name).name != settings.name or settings.name.startswith("."):
         raise ConfigError(f"name={settings.name}: the name of a folder is expected")
@@ -91,6 +98,19 @@ def make(overrides: Sequence[str]) -> Plan:
     if plan.specs()[0].data.holdout_images == 0:
         raise ConfigError("data.holdout_images=0: a search chooses on held-out images, at least 1")
     return plan
+
+
+def for_final_runs(cfg: DictConfig, settings: Settings) -> DictConfig:
+    """Return a config of the search with the images of the final runs. Raises ConfigError where there are not so many."""
+    available = cfg.data.images - cfg.data.holdout_images
+    if settings.final_train_images is not None and settings.final_train_images > available:
+        images = f"{available} images are left of {cfg.data.images} beside the held-out ones"
+        raise ConfigError(f"final_train_images={settings.final_train_images}: {images}; null means all, the held-out ones included")
+    cfg = cfg.copy()
+    cfg.data.train_images = settings.final_train_images
+    if settings.final_train_images is None:
+        cfg.data.holdout_images = 0
+    return cfg
 
 
 @contextmanager
@@ -148,6 +168,7 @@ def _check_same(plan: Plan) -> None:
 def _plain(plan: Plan) -> dict[str, Any]:
     whole: Any = OmegaConf.to_container(plan.first)
     shared = {key: value for key, value in whole.items() if key not in CHANGEABLE}
+    shared["data"] = {key: value for key, value in shared["data"].items() if key != "root"}
     return {**shared, "scheduler": {name: OmegaConf.to_container(cfg.scheduler) for name, cfg in plan.configs.items()}}
 
 

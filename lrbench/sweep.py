@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lrbench import cli, config, plan, results, search
 from lrbench.config import Machine, TrialSpec
-from lrbench.display import Board
+from lrbench.display import Board, saying
 from lrbench.executors import Executor, Inline, LocalWorkers, OnProgress, RunError
 from lrbench.plan import Plan, Settings
 from lrbench.results import TrialResult
@@ -73,10 +73,7 @@ class Contender:
         best = self.best()
         if best is None or best.spec.trial is None:
             return []
-        cfg = self.cfg.copy()
-        cfg.data.train_images = self.settings.final_train_images
-        if self.settings.final_train_images is None:
-            cfg.data.holdout_images = 0
+        cfg = plan.for_final_runs(self.cfg, self.settings)
         first = self.settings.seed + FIRST_FINAL_SEED
         return [self._spec(cfg, best.spec.trial, seed=seed, phase="final") for seed in range(first, first + self.settings.final_seeds)]
 
@@ -88,9 +85,10 @@ def sweep(overrides: Sequence[str]) -> None:
     """Run the sweep that the overrides describe. What its folder holds already is not trained again."""
     console = Console(soft_wrap=True)
     planned, again = plan.make(overrides), cli.command_line("lrbench.sweep", overrides)
-    board = Board(console, planned.runs)
+    board = Board(console, planned.runs, planned.steps)
     with plan.claimed(planned), _executor(planned, board.progress) as executor:
-        machine = executor.examine(planned.specs(), console.print)
+        with saying(console) as say:
+            machine = executor.examine(planned.specs(), say)
         plan.write_config(planned)
         console.print(_introduction(planned, machine, executor.runs_at_once), highlight=False)
         publisher = Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name)

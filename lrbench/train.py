@@ -6,20 +6,22 @@ from pathlib import Path
 from rich.console import Console
 
 from lrbench import cli, config, results
-from lrbench.display import Board
+from lrbench.display import Board, saying
 from lrbench.tracking import Publisher, store_uri, ui_command
 
 
 def run_once(overrides: Sequence[str]) -> None:
     """Train the run that the overrides describe, print how it went, write its result and publish it."""
     cfg = config.load("config", overrides)
+    config.set_data_root(cfg)
     parsed, out, console = config.parse(cfg), Path(cfg.out), Console(soft_wrap=True)
     with results.folder_for_runs(out / "train" / "trials"):
         from lrbench import loop  # torch, not before the config is known to be right
 
-        spec = config.settle(parsed, loop.examine([parsed], console.print))
+        with saying(console) as say:
+            spec = config.settle(parsed, loop.examine([parsed], say))
         publisher = Publisher(out, cfg.tracking.uri, "train")
-        with Board(console, 1) as board:
+        with Board(console, 1, spec.train.total_steps) as board:
             result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))
             path = results.write(out / "train" / "trials", result)
             board.finished(result)

@@ -41,6 +41,7 @@ CASES = {
     "outside of the search space": ("sweep", ["optimizer.lr=99"], "optimizer.lr=99: outside of what is searched"),
     "sampler from outside": ("sweep", ["sampler._target_=os.system", "schedulers=[constant]"], "a class of optuna.samplers is expected"),
     "name that is a path": ("sweep", ["name=../up"], "name=../up: the name of a folder"),
+    "more images than there are": ("sweep", ["sweep=smoke", "final_train_images=9999"], "final_train_images=9999: 640 images are left"),
     "nothing held out": ("sweep", ["data.holdout_images=0"], "data.holdout_images=0"),
 }
 
@@ -62,17 +63,24 @@ def _refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-@pytest.mark.parametrize("name", ["train", "sweep"])
-def test_a_gpu_that_is_not_there(command: Command, tmp_path: Path, name: str) -> None:
-    _refused(command(name, *SMALL, "device=cuda"), "device=cuda: torch sees 0 GPUs here; device=cpu or device=auto will do")
+@pytest.mark.parametrize("start", [["train"], ["sweep", "sweep=smoke"]], ids=["train", "sweep"])
+def test_a_gpu_that_is_not_there(command: Command, tmp_path: Path, start: list[str]) -> None:
+    _refused(command(*start, *SMALL, "device=cuda"), "device=cuda: torch sees 0 GPUs here; device=cpu or device=auto will do")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "key"), [("train", "out"), ("sweep", "out"), ("train", "data.root")])
-def test_a_folder_that_cannot_be_written(command: Command, tmp_path: Path, name: str, key: str) -> None:
+@pytest.mark.parametrize(
+    ("start", "key"),
+    [
+        (["train", *SMALL, "out=file/runs"], "out"),
+        (["sweep", "sweep=smoke", *SMALL, "out=file/runs"], "out"),
+        (["train", "data.root=file/data"], "data.root"),
+    ],
+    ids=["out of a run", "out of a sweep", "data.root"],
+)
+def test_a_folder_that_cannot_be_written(command: Command, tmp_path: Path, start: list[str], key: str) -> None:
     (tmp_path / "file").write_text("")
-    overrides = [*SMALL, "out=file/runs"] if key == "out" else ["data.root=file/data", "device=cpu"]
-    _refused(command(name, *overrides), f"{key}=")
+    _refused(command(*start), f"{key}=")
     assert (tmp_path / "file").read_text() == ""
 
 

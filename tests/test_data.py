@@ -40,7 +40,7 @@ def test_one_short_run_on_cifar10_reaches_45_percent(cifar10: DataSpec) -> None:
 
 @pytest.mark.xdist_group("cifar10")
 def test_a_damaged_cache_is_found_and_made_again(cifar10: DataSpec, tmp_path: Path) -> None:
-    good = (Path(cifar10.root) / "cifar10.npz").read_bytes()
+    good = (config.data_root() / "cifar10.npz").read_bytes()
     for damaged in (good[: len(good) // 2], good[:1_000_000] + b"\xff" * 9 + good[1_000_009:], b""):
         (tmp_path / "cifar10.npz").write_bytes(damaged)
         said: list[str] = []
@@ -63,7 +63,8 @@ def test_no_way_to_the_data_says_what_was_tried(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(data, "_from_torchvision", unreachable)
     monkeypatch.setenv("PATH", str(tmp_path))
-    spec = config.parse(config.load("config", [f"data.root={tmp_path}"])).data
+    monkeypatch.setenv("LRBENCH_DATA", str(tmp_path))
+    spec = config.parse(config.load("config", [])).data
     with pytest.raises(ConfigError) as raised:
         data.prepare(spec, lambda text: None)
     for part in ("your own files", "no route to host", "npm is not on the PATH", "by hand", "data=synthetic"):
