@@ -1,16 +1,20 @@
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from lrbench import config, schedules
 from lrbench.config import ConfigError, TrialSpec
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SMALL
 
 Spec = Callable[..., TrialSpec]
 SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.yaml"))
@@ -26,6 +30,21 @@ BY_HAND: dict[str, Callable[[Optimizer], LRScheduler]] = {
     "cosine_warm_restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=14, T_mult=2),
     "cyclic": lambda o: lr_scheduler.CyclicLR(o, base_lr=0.01, max_lr=0.5, step_size_up=10, step_size_down=10, cycle_momentum=False),
     "one_cycle": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=40, cycle_momentum=False),
+    "step": lambda o: lr_scheduler.StepLR(o, step_size=14, gamma=0.1),
+    "multi_step": lambda o: lr_scheduler.MultiStepLR(o, milestones=[20, 30], gamma=0.1),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, gamma=0.02 ** (1 / 40)),
+    "multiplicative": lambda o: lr_scheduler.MultiplicativeLR(o, lambda step: 0.02 ** (2 * step / 1600)),
+    "linear": lambda o: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.0, total_iters=40),
+    "triangular2": lambda o: lr_scheduler.CyclicLR(
+        o, base_lr=0.01, max_lr=0.5, step_size_up=10, step_size_down=10, mode="triangular2", cycle_momentum=False
+    ),
+    "exp_range": lambda o: lr_scheduler.CyclicLR(
+        o, base_lr=0.01, max_lr=0.5, step_size_up=10, step_size_down=10, mode="exp_range", gamma=0.1 ** (1 / 40), cycle_momentum=False
+    ),
+    "one_cycle_linear": lambda o: lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=40, anneal_strategy="linear", cycle_momentum=False),
+    "one_cycle_three_phase": lambda o: lr_scheduler.OneCycleLR(
+        o, max_lr=0.5, total_steps=40, pct_start=0.4, cycle_momentum=False, three_phase=True
+    ),
     "sequential": lambda o: lr_scheduler.SequentialLR(
         o, [lr_scheduler.LinearLR(o, 0.1, 1.0, total_iters=4), lr_scheduler.CosineAnnealingLR(o, T_max=36)], milestones=[4]
     ),
@@ -36,7 +55,7 @@ BY_HAND: dict[str, Callable[[Optimizer], LRScheduler]] = {
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")  # torch's SequentialLR on itself
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", BY_HAND)
 def test_table_is_torch_stepped_by_hand(spec: Spec, name: str) -> None:
     weight = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=PEAK, momentum=0.9)
@@ -49,20 +68,28 @@ def test_table_is_torch_stepped_by_hand(spec: Spec, name: str) -> None:
     np.testing.assert_allclose(schedules.table(spec(f"scheduler={name}", *LENGTH)).lr, rates, rtol=0, atol=1e-12)
 
 
+def test_every_scheduler_of_torch_is_written_by_hand() -> None:
+    targets = {path.stem: yaml.safe_load(path.read_text())["_target_"] for path in (ROOT / "conf" / "scheduler").glob("*.yaml")}
+    assert {name for name, target in targets.items() if target.startswith("torch.")} == set(BY_HAND)
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_scheduler(spec: Spec, name: str) -> None:
+def test_every_scheduler(name: str) -> None:
     """Is finite, not negative, of full length, the same when built twice, at most the peak, and of one shape at all lengths."""
-    tables = {epochs: schedules.table(spec(f"scheduler={name}", *LENGTH, f"train.epochs={epochs}")).lr for epochs in (10, 50)}
+    cfg = config.load("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    specs = {epochs: config.parse(cfg, {"train.epochs": float(epochs)}) for epochs in (10, 50)}
+    tables = {epochs: schedules.table(spec).lr for epochs, spec in specs.items()}
     for epochs, lr in tables.items():
         assert len(lr) == 20 * epochs
         assert np.isfinite(lr).all() and (lr >= 0).all() and lr.max() <= PEAK * (1 + 1e-9)
-        np.testing.assert_array_equal(lr, schedules.table(spec(f"scheduler={name}", *LENGTH, f"train.epochs={epochs}")).lr)
+        np.testing.assert_array_equal(lr, schedules.table(specs[epochs]).lr)
     np.testing.assert_allclose(tables[10], tables[50][::5], atol=0.03 * PEAK)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_rate_follows_the_peak(spec: Spec, name: str) -> None:
-    one, two = (schedules.table(spec(f"scheduler={name}", *LENGTH, f"optimizer.lr={lr}")).lr for lr in (0.25, 0.5))
+def test_rate_follows_the_peak(name: str) -> None:
+    cfg = config.load("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    one, two = (schedules.table(config.parse(cfg, {"optimizer.lr": lr})).lr for lr in (0.25, 0.5))
     np.testing.assert_allclose(two, 2 * one, atol=1e-12)
 
 
@@ -111,12 +138,16 @@ def test_what_cannot_run_is_a_config_error(spec: Spec, overrides: list[str], mes
         schedules.table(spec(*LENGTH, *overrides))
 
 
-def test_search_spaces_hold_the_peak_rate_and_their_corners_run(spec: Spec) -> None:
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_search_space_holds_the_peak_rate_and_its_corners_run(name: str) -> None:
     from lrbench import search
 
-    for name in SCHEDULERS:
-        cfg = config.load("config", ["data=synthetic", f"scheduler={name}"])
-        space = search.space(cfg)
-        assert "optimizer.lr" in space
-        for end in ("low", "high"):
-            schedules.table(config.parse(cfg, {key: getattr(distribution, end) for key, distribution in space.items()}))
+    cfg = config.load("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    space = search.space(cfg)
+    assert "optimizer.lr" in space
+    for corner in itertools.product(*map(_ends, space.values())):
+        schedules.table(config.parse(cfg, dict(zip(space, corner, strict=True))))
+
+
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    return distribution.choices if isinstance(distribution, CategoricalDistribution) else (distribution.low, distribution.high)  # type: ignore[attr-defined]
