@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 import platformdirs
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -30,7 +31,7 @@ from pydantic import (
 
 from lrbench.formula import Formula
 
-ALLOWED_TARGETS = ("torch.optim", "lrbench.factors", "lrbench.models")
+ALLOWED_TARGETS = ("torch.optim", "lrbench.factors", "lrbench.models", "lrbench.schedules")
 MAX_STEPS = 10_000_000
 
 
@@ -201,6 +202,30 @@ def validated(model: type[_Model], values: Mapping[str, Any], key: str) -> _Mode
         raise ConfigError("\n".join(problems.values())) from error
 
 
+def part_bounds(fractions: Sequence[float | None], steps: int) -> list[int]:
+    """Return where the parts of a sequence begin, and where the last one ends; one fraction may be None, for what is left.
+
+    >>> part_bounds([0.1, None, 0.25], 40)
+    [0, 4, 30, 40]
+    """
+    key, known = "scheduler.args.parts", [fraction for fraction in fractions if fraction is not None]
+    if not all(isinstance(fraction, int | float) and 0 < fraction <= 1 for fraction in known):
+        raise ConfigError(f"{key}: fractions {known}; each is above 0 and at most 1")
+    rest = 1 - sum(known)
+    if (
+        len(known) < len(fractions) - 1
+        or rest < -1e-9
+        or (len(known) == len(fractions) and rest > 1e-9)
+        or (len(known) < len(fractions) and rest <= 0)
+    ):
+        raise ConfigError(f"{key}: fractions {list(fractions)}; they make 1 together, where one may be null for what is left")
+    whole = np.cumsum([0.0, *(rest if fraction is None else fraction for fraction in fractions)])
+    bounds = [round(edge * steps) for edge in whole]
+    if len(set(bounds)) < len(bounds):
+        raise ConfigError(f"{key}: fractions {list(fractions)} of {steps} steps leave a part without a step")
+    return bounds
+
+
 def options(group: str) -> list[str]:
     """Return the names in a config group, such as `scheduler`."""
     return list(GlobalHydra.instance().config_loader().get_group_options(group))
@@ -240,13 +265,20 @@ def _plain(cfg: DictConfig, section: str) -> dict[str, Any]:
     """Return a section of the config as plain data, resolved, without its search space."""
     try:
         plain = OmegaConf.to_container(cfg[section], resolve=True)
-        return {str(key): value for key, value in plain.items() if key != "search"}  # type: ignore[union-attr]
+        return dict(_without_search(plain))
     except InterpolationResolutionError as error:
         written = OmegaConf.to_container(cfg, resolve=False)
         for name in re.findall(r"\w+", error.full_key or ""):
             written = written[int(name) if isinstance(written, list) else name]  # type: ignore[index]
         reason = str(error).splitlines()[0].rpartition(" raised while resolving interpolation: ")[2]
         raise ConfigError(f"{error.full_key}={written}: {reason}") from error
+
+
+def _without_search(node: Any) -> Any:
+    """Return plain data without search spaces, those of a composite's members among them."""
+    if isinstance(node, list):
+        return [_without_search(item) for item in node]
+    return {str(key): _without_search(value) for key, value in node.items() if key != "search"} if isinstance(node, dict) else node
 
 
 def _check_keys(given: DictConfig | ListConfig, known: DictConfig | ListConfig, key: str) -> None:
@@ -267,7 +299,7 @@ def _check_keys(given: DictConfig | ListConfig, known: DictConfig | ListConfig, 
         _check_type(given[name], pattern, inner)
 
 
-_CHECKED_ELSEWHERE = ("hydra", "scheduler.search", "optimizer.search")
+_CHECKED_ELSEWHERE = ("hydra", "scheduler.search", "optimizer.search", "scheduler.args.schedulers")
 _NULLABLE = ("scheduler.args.", "data.train_images", "final_train_images")
 
 
@@ -334,8 +366,16 @@ def _total_steps(root: DictConfig) -> int:
     return steps
 
 
-def _length(root: DictConfig) -> int:
-    """Return how often the scheduler is stepped in the run."""
+def _length(root: DictConfig, node: Any) -> int:
+    """Return how often the scheduler around `node` is stepped: in the run, or in its part of a sequence."""
+    while node is not None:
+        siblings = node._get_parent()
+        if isinstance(node, DictConfig) and "fraction" in node and siblings is not None and siblings._key() == "parts":
+            fractions = [part.fraction for part in siblings.values()]
+            bounds = part_bounds(fractions, _length(root, siblings._get_parent()))
+            number = list(siblings).index(node._key())
+            return bounds[number + 1] - bounds[number]
+        node = siblings
     return _total_steps(root) if root.scheduler.interval == "step" else math.ceil(root.train.epochs)
 
 
@@ -348,11 +388,11 @@ def _knobs(parent: Any) -> Mapping[str, float]:
     return {str(name): value for name, value in numbers.items() if isinstance(value, int | float)}
 
 
-def _resolve_steps(fraction: float, _root_: DictConfig) -> int:
+def _resolve_steps(fraction: float, _root_: DictConfig, _parent_: Any) -> int:
     """`${steps:0.25}`: that fraction of the run, rounded up to whole scheduler steps."""
     if not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
         raise ConfigError(f"{fraction} is no fraction of the run: 0 to 1 is allowed")
-    return math.ceil(fraction * _length(_root_) - 1e-9)
+    return math.ceil(fraction * _length(_root_, _parent_) - 1e-9)
 
 
 def _resolve_epochs(epochs: float, _root_: DictConfig) -> int:
@@ -371,7 +411,7 @@ def _resolve_rate(fraction: float, _root_: DictConfig) -> float:
 
 def _resolve_formula(text: str, _root_: DictConfig, _parent_: Any) -> float:
     """`${formula:'1 - warmup'}`: a formula of the scheduler's knobs, its arguments, lr and total_steps."""
-    names = {**_knobs(_parent_), "lr": _root_.optimizer.lr, "total_steps": _length(_root_)}
+    names = {**_knobs(_parent_), "lr": _root_.optimizer.lr, "total_steps": _length(_root_, _parent_)}
     try:
         return Formula(text, names)(names)
     except ValueError as error:

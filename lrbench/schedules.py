@@ -2,9 +2,10 @@
 
 import importlib
 import inspect
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.config import ConfigError, SchedulerSpec, TrialSpec, part_bounds, validated
 from lrbench.formula import Formula
 
 FORMULA_ARGUMENTS = {"lr_lambda": "epoch", "scale_fn": "x"}  # arguments that torch calls, and what with
@@ -37,8 +38,11 @@ def table(spec: TrialSpec) -> Schedule:
     """
     optimizer = _dummy_optimizer(spec)
     own_momentum = _momentum(optimizer)
+    target = locate(spec.scheduler.target)
     try:
-        if inspect.isfunction(locate(spec.scheduler.target)):
+        if target in (sequence, product):
+            return target(spec, **spec.scheduler.args)  # type: ignore[no-any-return]
+        if inspect.isfunction(target):
             rows = np.stack([spec.optimizer.lr * _factors(spec), np.full(_scheduler_steps(spec), own_momentum)], axis=1)
         else:
             rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
@@ -51,6 +55,24 @@ def table(spec: TrialSpec) -> Schedule:
     if len(bad):
         raise ConfigError(f"scheduler={spec.scheduler.name}: the rate is {lr[bad[0]]:g} at step {bad[0]} of {len(lr)}")
     return Schedule(lr, None if np.array_equal(momentum, np.full_like(momentum, own_momentum), equal_nan=True) else momentum)
+
+
+def sequence(spec: TrialSpec, parts: Mapping[str, Mapping[str, Any]]) -> Schedule:
+    """Join schedules, one after the other: each as if its part of the run, a `fraction` of it, were a run of its own."""
+    bounds = part_bounds([part["fraction"] for part in parts.values()], spec.train.total_steps)
+    members = zip(parts.values(), itertools.pairwise(bounds), strict=True)
+    tables = [table(_member(spec, part["scheduler"], stop - start)) for part, (start, stop) in members]
+    return Schedule(np.concatenate([one.lr for one in tables]), _joined_momentum(spec, tables))
+
+
+def product(spec: TrialSpec, factors: Mapping[str, Mapping[str, Any]]) -> Schedule:
+    """Multiply schedules, each as a factor of the peak rate, over the whole run."""
+    if not factors:
+        raise ValueError("scheduler.args.factors: at least one scheduler is needed")
+    tables = [table(_member(spec, member, spec.train.total_steps)) for member in factors.values()]
+    if any(one.momentum is not None for one in tables):
+        raise ValueError("scheduler.args.factors: a member that cycles the momentum has no factor; cycle_momentum=false will do")
+    return Schedule(spec.optimizer.lr * np.prod([one.lr / spec.optimizer.lr for one in tables], axis=0), None)
 
 
 def build(spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
@@ -73,6 +95,19 @@ def locate(target: str) -> Callable[..., Any]:
     if not callable(found) or home.partition(".")[0] != target.partition(".")[0]:
         raise ConfigError(f"_target_={target}: not a class or function of {target.partition('.')[0]}")
     return found  # type: ignore[no-any-return]
+
+
+def _member(spec: TrialSpec, scheduler: Mapping[str, Any], steps: int) -> TrialSpec:
+    """Return the run of a member of a composite: its own scheduler, for its own number of steps."""
+    train = spec.train.model_copy(update={"total_steps": steps, "epochs": steps / spec.train.steps_per_epoch})
+    return spec.model_copy(update={"scheduler": validated(SchedulerSpec, scheduler, "scheduler.args"), "train": train})
+
+
+def _joined_momentum(spec: TrialSpec, tables: Sequence[Schedule]) -> np.ndarray | None:
+    if all(one.momentum is None for one in tables):
+        return None
+    own = _momentum(_dummy_optimizer(spec))
+    return np.concatenate([np.full_like(one.lr, own) if one.momentum is None else one.momentum for one in tables])
 
 
 def _build(node: Mapping[str, Any], spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
