@@ -69,7 +69,9 @@ def write(folder: Path) -> list[Row]:
         raise ConfigError(f"{folder}: no finished final runs to report on; start the sweep again to make them")
     results.write_lines(folder / "results.jsonl", found)
     template = importlib.resources.files("lrbench").joinpath("report.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False
+    )
     values = {"name": folder.name, "rows": rows, "pictures": _draw(rows, folder / "pictures"), **_circumstances(rows, found)}
     results.write_text(folder / "report.md", environment.from_string(template).render(values))
     return rows
