@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -17,12 +17,10 @@ from lrbench.results import TrialResult
 
 @contextmanager
 def saying(console: Console) -> Iterator[Callable[[str], None]]:
-    """Give a function that says what is being prepared: beside a spinner in a terminal, as plain lines elsewhere."""
-    if not console.is_terminal:
-        yield lambda text: console.print(text, highlight=False)
-        return
-    with console.status("looking at the schedules, the network and the data") as status:
-        yield status.update
+    """Give a function that says what is found and prepared, in a line each: above a spinner in a terminal."""
+    waiting = console.status("looking at the schedules, the network and the data") if console.is_terminal else nullcontext()
+    with waiting:
+        yield lambda text: console.print(text, highlight=False, markup=False)
 
 
 class Board(AbstractContextManager["Board"]):
@@ -61,7 +59,9 @@ class Board(AbstractContextManager["Board"]):
         metric, accuracy = self._count_in(result)
         outcome = "diverged" if result.state == "diverged" else f"{metric} {100 * accuracy:.2f} %"
         seconds = result.train_seconds + result.eval_seconds
-        self._console.print(f"{self._count()} {name(result.spec)}: {outcome} in {seconds:.1f} s{self._left()}", highlight=False)
+        self._console.print(
+            f"{self._count()} {name(result.spec)}: {outcome} in {seconds:.1f} s{self._left()}", highlight=False, markup=False
+        )
 
     def known(self, result: TrialResult) -> None:
         """Take in a run that had ended before."""
@@ -74,7 +74,7 @@ class Board(AbstractContextManager["Board"]):
             self._running.pop(spec.key(), None)
             self._failed += 1
         self._steps_left -= spec.train.total_steps
-        self._console.print(f"{self._count()} {name(spec)}: failed: {reason}", style="red", highlight=False)
+        self._console.print(f"{self._count()} {name(spec)}: failed: {reason}", style="red", highlight=False, markup=False)
 
     def _count_in(self, result: TrialResult) -> tuple[str, float]:
         metric = "test/accuracy" if result.spec.phase == "final" else "val/accuracy"
@@ -86,7 +86,7 @@ class Board(AbstractContextManager["Board"]):
         return metric, accuracy
 
     def _count(self) -> str:
-        return f"[{self._done + self._failed}/{self._total}]".replace("[", r"\[")
+        return f"[{self._done + self._failed}/{self._total}]"
 
     def _left(self) -> str:
         flying = sum((at["epoch"] or 0) * spec.train.steps_per_epoch for spec, at in self._running.values())

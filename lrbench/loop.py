@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrbench import data, schedules
+from lrbench import checks, data, schedules
 from lrbench.config import ConfigError, Machine, TrialSpec, settle
 from lrbench.results import Curve, TrialResult, thinned
 
@@ -41,9 +41,9 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
     spec = settle(spec, machine(spec.device))
     assert isinstance(spec.train.threads, int)
     torch.set_num_threads(spec.train.threads)
-    schedule = schedules.table(spec)
+    schedule = schedules.start(spec)
     run = _Run(spec)
-    record = _Record(schedule, spec.train.steps_per_epoch)
+    record = _Record(spec.train.total_steps)
     started, eval_seconds, shown = time.perf_counter(), 0.0, 0.0
     for step, (images, labels) in enumerate(run.batches()):
         run.set_rate(schedule, step)
@@ -57,6 +57,7 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
                 break
             if len(run.data.holdout):
                 record.add(done, "val", run.evaluate(run.data.holdout))
+            schedule.observe(record.latest_loss())
             eval_seconds += time.perf_counter() - evaluating
         if time.perf_counter() - shown > PROGRESS_SECONDS or done in run.eval_steps:
             shown = time.perf_counter()
@@ -78,12 +79,13 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
 
 
 def examine(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
-    """Check that runs can be trained here, see to their data, and return what this machine is.
+    """Check that runs can be trained here, say what their schedules may surprise with, see to their data, and return what this machine is.
 
     The specs differ in nothing but their schedulers. Raises ConfigError where a table, the network or the device cannot be had.
     """
     for spec in specs:
-        schedules.table(spec)
+        for finding in checks.findings(spec, schedules.table(spec)):
+            say(f"{spec.scheduler.name}: {finding}")
     found = machine(specs[0].device)
     blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
     _optimizers(specs[0], _network(specs[0], data.Dataset(blank, blank, blank)))
@@ -135,10 +137,10 @@ class _Run:
                     return
             epoch += 1
 
-    def set_rate(self, schedule: schedules.Schedule, step: int) -> None:
+    def set_rate(self, schedule: schedules.Schedule | schedules.LiveSchedule, step: int) -> None:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = float(schedule.lr[step]) * group["lr_factor"]
+                group["lr"] = schedule.rate(step) * group["lr_factor"]
                 if schedule.momentum is not None:
                     _set_momentum(group, float(schedule.momentum[step]))
 
@@ -180,11 +182,11 @@ class _Run:
 class _Record:
     """The curves of a run as they grow. Losses stay on the device until an evaluation, so that training never waits for them."""
 
-    def __init__(self, schedule: schedules.Schedule, steps_per_epoch: int) -> None:
+    def __init__(self, total_steps: int) -> None:
         self.losses: list[Tensor] = []
         self.rates: list[float] = []
         self.diverged = False
-        self._block = max(1, math.ceil(len(schedule.lr) / LOSS_POINTS))
+        self._block = max(1, math.ceil(total_steps / LOSS_POINTS))
         self._points: dict[str, list[tuple[int, float, int]]] = {"train/loss": []}
         self._start = time.time()
 
@@ -209,6 +211,10 @@ class _Record:
 
     def latest(self, metric: str) -> float | None:
         return self._points[metric][-1][1] if self._points.get(metric) else None
+
+    def latest_loss(self) -> float:
+        """Return the validation loss of the last evaluation; the training loss where nothing is held out."""
+        return self._points.get("val/loss", self._points["train/loss"])[-1][1]
 
     def curves(self) -> dict[str, Curve]:
         now = round(time.time() * 1000)

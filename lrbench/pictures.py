@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lrbench.results import Curve
-from lrbench.stats import Interval
+
+if TYPE_CHECKING:
+    from lrbench.stats import Interval  # with scipy, which takes as long to import as the curves to draw
 
 STYLE: Any = {
     "axes.grid": True,
@@ -25,7 +27,15 @@ STYLE: Any = {
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture, PNG or SVG by the file's ending, without the date in it."""
-    figure.savefig(path, dpi=120, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, dpi=120, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+
+
+def save_both(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG and as SVG, beside each other; `path` has no ending."""
+    save(figure, path.with_name(f"{path.name}.png"))
+    figure.set_layout_engine("none")  # it is laid out: again would take as long as to draw
+    save(figure, path.with_name(f"{path.name}.svg"))
 
 
 def lr_curves(curves: Mapping[str, Curve]) -> Figure:
@@ -39,12 +49,25 @@ def lr_curves(curves: Mapping[str, Curve]) -> Figure:
         for axis, (name, curve) in zip(axes, curves.items(), strict=False):
             axis.plot(curve.steps, curve.values, color="tab:blue", linewidth=1.5)
             axis.fill_between(curve.steps, curve.values, color="tab:blue", alpha=0.12)
-            axis.set_title(name, fontsize=9)
+            axis.set_title(name, fontsize=min(9, 240 / len(name)))  # as wide as the axis at most
             axis.set_ylim(bottom=0)
         for axis in axes[len(curves) :]:
             axis.set_visible(False)
         figure.supxlabel("optimizer step", fontsize=9)
         figure.supylabel("learning rate", fontsize=9)
+    return figure
+
+
+def lr_overlay(curves: Mapping[str, Curve]) -> Figure:
+    """Return the rates as fractions of their peaks by optimizer step, all in one axis."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, max(4.0, 0.3 + 0.19 * -(-len(curves) // 2))))
+        axis = figure.subplots()
+        for number, (name, curve) in enumerate(curves.items()):
+            fractions = np.array(curve.values) / (max(curve.values) or 1.0)
+            axis.plot(curve.steps, fractions, _dashes(number), linewidth=1.3, label=name)
+        axis.set(xlabel="optimizer step", ylabel="learning rate, as a fraction of the peak")
+        _legend_beside(axis, columns=1 + len(curves) // 30)
     return figure
 
 
@@ -66,7 +89,7 @@ def metric_curves(curves: Mapping[str, Sequence[Curve]], label: str) -> Figure:
     return figure
 
 
-def intervals(points: Mapping[str, Sequence[float]], means: Mapping[str, Interval], label: str) -> Figure:
+def intervals(points: Mapping[str, Sequence[float]], means: Mapping[str, "Interval"], label: str) -> Figure:
     """Return the values of each name as points, with their mean and its interval; the first name is on top."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 0.6 + 0.32 * len(points)))
@@ -87,8 +110,8 @@ def _averaged(numbers: Sequence[float]) -> np.ndarray:
 
 
 def _dashes(number: int) -> str:
-    return ("-", "--", ":")[number // 10 % 3]
+    return ("-", "--", ":", "-.")[number // 10 % 4]
 
 
-def _legend_beside(axis: Axes) -> None:
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+def _legend_beside(axis: Axes, columns: int = 1) -> None:
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, ncols=columns)

@@ -87,7 +87,7 @@ def make(overrides: Sequence[str]) -> Plan:
         raise ConfigError(f"{alone[0]}: a sweep compares schedulers=[…]; one run is python -m lrbench.train {alone[0]}")
     cfg = config.load("sweep", overrides)
     values = {key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in Settings.model_fields}
-    names = _chosen(values["schedulers"])
+    names = chosen(values["schedulers"])
     config.set_data_root(cfg)
     settings = validated(Settings, values | {"schedulers": names}, "")
     if Path(settings.name).name != settings.name or settings.name.startswith("."):
@@ -140,7 +140,8 @@ def register_sweeps() -> None:
             ConfigStore.instance().store(group="sweep", name=path.name.removesuffix(".yaml"), node=node, package="_global_")
 
 
-def _chosen(schedulers: object) -> list[str]:
+def chosen(schedulers: object) -> list[str]:
+    """Return the names that `schedulers` means: all, a list or one. Raises ConfigError for an unknown one."""
     known = config.options("scheduler")
     names = known if schedulers == "all" else list(dict.fromkeys(schedulers if isinstance(schedulers, list) else [schedulers]))
     for name in names:

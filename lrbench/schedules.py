@@ -5,14 +5,15 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lrbench.config import ConfigError, SchedulerSpec, TrialSpec, part_bounds, validated
 from lrbench.formula import Formula
@@ -30,11 +31,42 @@ class Schedule:
     lr: np.ndarray
     momentum: np.ndarray | None
 
+    def rate(self, step: int) -> float:
+        """Return the rate of a step."""
+        return float(self.lr[step])
+
+    def observe(self, loss: float) -> None:
+        """Take in the loss of an evaluation, which a table does not look at."""
+
+
+class LiveSchedule:
+    """A schedule that looks at the loss of each evaluation, as ReduceLROnPlateau does: no table can hold it."""
+
+    momentum = None
+
+    def __init__(self, spec: TrialSpec) -> None:
+        self._optimizer = _dummy_optimizer(spec)
+        self._scheduler = build(spec, self._optimizer)
+
+    def rate(self, step: int) -> float:
+        """Return the rate of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def observe(self, loss: float) -> None:
+        """Take in the loss of an evaluation."""
+        self._scheduler.step(loss)  # type: ignore[arg-type]  # a metric, in torch's own class
+
+
+def start(spec: TrialSpec) -> Schedule | LiveSchedule:
+    """Return the schedule of a run that begins: a table, or a live one where the scheduler looks at the loss. Raises ConfigError."""
+    return LiveSchedule(spec) if _is_live(spec) else table(spec)
+
 
 def table(spec: TrialSpec) -> Schedule:
     """Run the scheduler of `spec` on a dummy optimizer for exactly the steps of the run.
 
-    Raises ConfigError where it cannot be built, raises on the way, or gives a rate that is negative or not finite.
+    That of a scheduler which looks at the loss is its rate while the loss falls. Raises ConfigError where a scheduler cannot be
+    built, raises on the way, or gives a rate that is negative or not finite.
     """
     optimizer = _dummy_optimizer(spec)
     own_momentum = _momentum(optimizer)
@@ -42,13 +74,16 @@ def table(spec: TrialSpec) -> Schedule:
     try:
         if target in (sequence, product):
             return target(spec, **spec.scheduler.args)  # type: ignore[no-any-return]
+        if _is_live(spec):
+            return Schedule(np.full(spec.train.total_steps, LiveSchedule(spec).rate(0)), None)
         if inspect.isfunction(target):
             rows = np.stack([spec.optimizer.lr * _factors(spec), np.full(_scheduler_steps(spec), own_momentum)], axis=1)
         else:
-            rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
+            with _without_torchs_own_warnings():
+                rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
     except ConfigError:
         raise
-    except (ValueError, TypeError, ArithmeticError, AttributeError, IndexError, KeyError) as error:
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
         raise ConfigError(f"scheduler={spec.scheduler.name}: {error}") from error
     lr, momentum = _per_optimizer_step(spec, rows)
     bad = np.flatnonzero(~(np.isfinite(lr) & (lr >= 0)))
@@ -151,6 +186,11 @@ def _formula(name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
     return at
 
 
+def _is_live(spec: TrialSpec) -> bool:
+    target = locate(spec.scheduler.target)
+    return inspect.isclass(target) and issubclass(target, ReduceLROnPlateau)
+
+
 def _factors(spec: TrialSpec) -> np.ndarray:
     """Return what a factor function, such as those of `lrbench.factors`, makes of the scheduler's steps: shape (steps,)."""
     steps = _scheduler_steps(spec)
@@ -176,13 +216,19 @@ def _run(scheduler: LRScheduler, optimizer: Optimizer, steps: int) -> np.ndarray
     rows = np.empty((steps, 2))
     rows[0] = group["lr"], _momentum(optimizer)
     optimizer.step()  # torch warns of a scheduler that is stepped first
-    with warnings.catch_warnings():
-        # SequentialLR passes an epoch to its members, against torch's own advice
-        warnings.filterwarnings("ignore", message="The epoch parameter in `scheduler.step", category=UserWarning)
-        for row in range(1, steps):
-            scheduler.step()
-            rows[row] = group["lr"], _momentum(optimizer)
+    for row in range(1, steps):
+        scheduler.step()
+        rows[row] = group["lr"], _momentum(optimizer)
     return rows
+
+
+@contextmanager
+def _without_torchs_own_warnings() -> Iterator[None]:
+    """SequentialLR passes an epoch to its members, against torch's own advice, and composites step theirs when they are made."""
+    with warnings.catch_warnings():
+        for message in ("The epoch parameter in `scheduler.step", "Detected call of `lr_scheduler.step"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        yield
 
 
 def _momentum(optimizer: Optimizer) -> float:

@@ -83,14 +83,14 @@ class Contender:
 
 def sweep(overrides: Sequence[str]) -> None:
     """Run the sweep that the overrides describe. What its folder holds already is not trained again."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     planned, again = plan.make(overrides), cli.command_line("lrbench.sweep", overrides)
     board = Board(console, planned.runs, planned.steps)
     with plan.claimed(planned), _executor(planned, board.progress) as executor:
         with saying(console) as say:
             machine = executor.examine(planned.specs(), say)
         plan.write_config(planned)
-        console.print(_introduction(planned, machine, executor.runs_at_once), highlight=False)
+        console.print(_introduction(planned, machine, executor.runs_at_once))
         publisher = Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name)
         contenders = [
             Contender(cfg, planned.settings, machine, executor.runs_at_once, planned.study(name)) for name, cfg in planned.configs.items()
@@ -176,15 +176,32 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
     if publisher.failure:
         console.print(f"MLflow does not have all runs ({publisher.failure}); the results are safe, and the same command publishes them")
     others = [text for text in overrides if not text.startswith("n_trials=")]
-    best_values = [f"{key}={value}" for key, value in rows[0].arguments.items()]
     lines = {
         "report": str(planned.folder / "report.md"),
         "runs in the browser": ui_command(store_uri(Path(planned.first.out), planned.first.tracking.uri)),
         "search further": cli.command_line("lrbench.sweep", [*others, f"n_trials={4 * planned.settings.n_trials}"]),
-        "train with the best": cli.command_line("lrbench.train", [f"scheduler={rows[0].scheduler}", *best_values]),
+        "train with the best": cli.command_line("lrbench.train", _as_overrides(rows[0].runs[0].spec)),
     }
     for what, text in lines.items():
-        console.print(f"{what + ':':20} {text}", highlight=False)
+        console.print(f"{what + ':':20} {text}")
+
+
+def _as_overrides(spec: TrialSpec) -> list[str]:
+    """Return what of a run is not so in the config files, as the overrides of `lrbench.train` that repeat it."""
+    choices = [f"{group}={getattr(spec, group).name}" for group in ("data", "model", "optimizer", "scheduler")]
+    usual, files = (config.parse(config.load("config", chosen)) for chosen in ([], choices))
+    decided = ("total_steps", "steps_per_epoch", "threads", "precision")  # from other keys, and for this machine
+    sections = {"data": (spec.data, files.data), "train": (spec.train, files.train)}
+    changes = {
+        f"{section}.{key}": value
+        for section, (chosen, before) in sections.items()
+        for key, value in chosen.model_dump().items()
+        if value != getattr(before, key) and key not in decided
+    }
+    changes |= {f"model.args.{key}": value for key, value in spec.model.args.items() if value != files.model.args[key]}
+    groups = [f"{group}={getattr(spec, group).name}" for group in ("data", "model", "optimizer")]
+    unusual = [choice for choice in groups if choice.partition("=")[2] != getattr(usual, choice.partition("=")[0]).name]
+    return [f"scheduler={spec.scheduler.name}", *unusual, *(f"{key}={value}" for key, value in {**changes, **spec.sampled}.items())]
 
 
 def main() -> None:

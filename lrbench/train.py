@@ -14,7 +14,7 @@ def run_once(overrides: Sequence[str]) -> None:
     """Train the run that the overrides describe, print how it went, write its result and publish it."""
     cfg = config.load("config", overrides)
     config.set_data_root(cfg)
-    parsed, out, console = config.parse(cfg), Path(cfg.out), Console(soft_wrap=True)
+    parsed, out, console = config.parse(cfg), Path(cfg.out), Console(soft_wrap=True, markup=False)
     with results.folder_for_runs(out / "train" / "trials"):
         from lrbench import loop  # torch, not before the config is known to be right
 
@@ -29,8 +29,8 @@ def run_once(overrides: Sequence[str]) -> None:
     publisher.close()
     if publisher.failure:
         console.print(f"MLflow does not have the run ({publisher.failure}); its result is safe")
-    console.print(f"result:              {path}", highlight=False)
-    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}", highlight=False)
+    console.print(f"result:              {path}")
+    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}")
 
 
 def main() -> None:

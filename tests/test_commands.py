@@ -14,7 +14,7 @@ from tests.conftest import ROOT, SMALL
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("name", ["sweep", "train", "report"])
+@pytest.mark.parametrize("name", ["sweep", "train", "curves", "report"])
 def test_help(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr
@@ -34,6 +34,8 @@ def test_shows_its_config(command: Command, name: str) -> None:
     [
         ("lrbench.sweep", "--help"),
         ("lrbench.sweep", "--cfg", "job"),
+        ("lrbench.curves", "--help"),
+        ("lrbench.curves", "schedulers=[cosine,rex]", "scheduler.interval=day"),
         ("lrbench.train", "train.epochs=0"),
         ("lrbench.sweep", "schedulers=[cosin]"),
     ],

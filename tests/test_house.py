@@ -10,10 +10,15 @@ from tests.conftest import ROOT
 
 # No module imports one that stands below it here.
 ORDER = [
-    "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures", "tracking", "report",
-    "display", "cli", "executors", "worker", "plan", "curves", "train", "sweep",
+    "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures", "tracking",
+    "report", "display", "cli", "executors", "worker", "plan", "curves", "train", "sweep",
 ]  # fmt: skip
-ONLY_IN = {"optuna": {"search"}, "mlflow": {"tracking"}, "matplotlib": {"pictures"}, "rich": {"curves", "display", "report", "sweep", "train"}}
+ONLY_IN = {
+    "optuna": {"search"},
+    "mlflow": {"tracking"},
+    "matplotlib": {"pictures"},
+    "rich": {"curves", "display", "report", "sweep", "train"},
+}
 
 
 def _imports(path: Path) -> set[str]:

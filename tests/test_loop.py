@@ -18,6 +18,19 @@ def test_rates_in_training_are_the_table(spec: Spec, scheduler: str) -> None:
     np.testing.assert_array_equal(loop.train_one(run).curves["lr"].values, schedules.table(run).lr)
 
 
+def test_plateau_cuts_the_rate_as_torch_does_on_the_same_losses(spec: Spec) -> None:
+    chosen = ("scheduler=plateau", "scheduler.args.patience=0", "scheduler.args.threshold=0.05", "scheduler.args.factor=0.5")
+    result = loop.train_one(spec(*chosen, "train.epochs=4", "train.eval_epochs=0.25", "optimizer.lr=0.5"))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.05)
+    rates, losses = result.curves["lr"].values, result.curves["val/loss"]
+    assert len(losses.steps) == 16
+    for step, loss in zip(losses.steps[:-1], losses.values, strict=False):
+        torchs.step(loss)
+        assert rates[step] == optimizer.param_groups[0]["lr"]
+    assert rates[-1] < 0.5
+
+
 def test_momentum_in_training_is_the_table(spec: Spec) -> None:
     run = config.settle(spec("scheduler.args.cycle_momentum=true"), loop.machine("cpu"))
     schedule, trained = schedules.table(run), loop._Run(run)
