@@ -75,8 +75,7 @@ def _never_decayed(spec: TrialSpec, schedule: "Schedule") -> Iterator[str]:
     if _top(spec).kind == "ReduceLROnPlateau":  # its rate depends on the loss
         return
     if peak and last >= 0.5 * peak:
-        how = "like scheduler=constant, " if np.ptp(schedule.lr) <= 1e-9 * peak else ""
-        yield f"{how}it never decays: the last rate is {100 * last / peak:.0f} % of the peak; scheduler=cosine, for one, ends near zero"
+        yield f"it never decays: the last rate is {100 * last / peak:.0f} % of the peak; scheduler=cosine, for one, ends near zero"
 
 
 def _jump(spec: TrialSpec, schedule: "Schedule") -> Iterator[str]:

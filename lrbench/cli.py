@@ -55,7 +55,8 @@ def command_line(module: str, overrides: Sequence[str]) -> str:
         python = "python"
     else:
         python = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-    return shlex.join([python, "-m", module, *overrides])
+    folder = _config_dir(sys.argv)
+    return shlex.join([python, "-m", module, *(["--config-dir", folder] if folder else []), *overrides])
 
 
 def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
@@ -78,7 +79,7 @@ def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
 def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     """Return what `config.load` says of the same overrides, which knows the keys around a wrong one."""
     overrides = [text for text in argv if "=" in text and not text.startswith("-")]
-    folder = next((after for flag, after in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")), None)
+    folder = _config_dir(argv)
     try:
         with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):
             config.load(config_name, [*overrides, *([f"hydra.searchpath=[file://{folder}]"] if folder else [])])
@@ -87,3 +88,8 @@ def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     except (HydraException, OmegaConfBaseException):
         return None
     return None
+
+
+def _config_dir(argv: Sequence[str]) -> str | None:
+    """Return the folder of the user's own configs that a command line names."""
+    return next((after for flag, after in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")), None)

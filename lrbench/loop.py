@@ -79,16 +79,17 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
 
 
 def examine(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
-    """Check that runs can be trained here, say what their schedules may surprise with, see to their data, and return what this machine is.
+    """Check that runs can be trained here, say what of their schedules may surprise, see to the data, and return what this machine is.
 
     The specs differ in nothing but their schedulers. Raises ConfigError where a table, the network or the device cannot be had.
     """
-    for spec in specs:
-        for finding in checks.findings(spec, schedules.table(spec)):
-            say(f"{spec.scheduler.name}: {finding}")
+    tables = [schedules.table(spec) for spec in specs]
     found = machine(specs[0].device)
     blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
     _optimizers(specs[0], _network(specs[0], data.Dataset(blank, blank, blank)))
+    for spec, table in zip(specs, tables, strict=True):
+        for finding in checks.findings(spec, table):
+            say(f"{spec.scheduler.name}: {finding}")
     data.prepare(specs[0].data, say)
     return found
 

@@ -180,16 +180,17 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
         "report": str(planned.folder / "report.md"),
         "runs in the browser": ui_command(store_uri(Path(planned.first.out), planned.first.tracking.uri)),
         "search further": cli.command_line("lrbench.sweep", [*others, f"n_trials={4 * planned.settings.n_trials}"]),
-        "train with the best": cli.command_line("lrbench.train", _as_overrides(rows[0].runs[0].spec)),
+        "train with the best": cli.command_line("lrbench.train", _as_overrides(rows[0].runs[0].spec, list(planned.first.allow))),
     }
     for what, text in lines.items():
         console.print(f"{what + ':':20} {text}")
 
 
-def _as_overrides(spec: TrialSpec) -> list[str]:
+def _as_overrides(spec: TrialSpec, allow: list[str]) -> list[str]:
     """Return what of a run is not so in the config files, as the overrides of `lrbench.train` that repeat it."""
     choices = [f"{group}={getattr(spec, group).name}" for group in ("data", "model", "optimizer", "scheduler")]
-    usual, files = (config.parse(config.load("config", chosen)) for chosen in ([], choices))
+    allowed = [f"allow=[{','.join(allow)}]"] if allow else []
+    usual, files = (config.parse(config.load("config", chosen)) for chosen in ([], [*choices, *allowed]))
     decided = ("total_steps", "steps_per_epoch", "threads", "precision")  # from other keys, and for this machine
     sections = {"data": (spec.data, files.data), "train": (spec.train, files.train)}
     changes = {
@@ -201,7 +202,12 @@ def _as_overrides(spec: TrialSpec) -> list[str]:
     changes |= {f"model.args.{key}": value for key, value in spec.model.args.items() if value != files.model.args[key]}
     groups = [f"{group}={getattr(spec, group).name}" for group in ("data", "model", "optimizer")]
     unusual = [choice for choice in groups if choice.partition("=")[2] != getattr(usual, choice.partition("=")[0]).name]
-    return [f"scheduler={spec.scheduler.name}", *unusual, *(f"{key}={value}" for key, value in {**changes, **spec.sampled}.items())]
+    return [
+        f"scheduler={spec.scheduler.name}",
+        *unusual,
+        *allowed,
+        *(f"{key}={value}" for key, value in {**changes, **spec.sampled}.items()),
+    ]
 
 
 def main() -> None:

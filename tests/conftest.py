@@ -16,6 +16,11 @@ SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.b
 Spec = Callable[..., TrialSpec]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest group first: one process has it to itself while the other goes through the rest."""
+    items.sort(key=lambda item: item.path.name != "test_sweep.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hydra() -> Iterator[None]:
     with initialize_config_module("lrbench.conf", version_base="1.3"):

@@ -84,13 +84,17 @@ def test_a_folder_that_cannot_be_written(command: Command, tmp_path: Path, start
     assert (tmp_path / "file").read_text() == ""
 
 
-def test_no_way_to_the_data(command: Command, tmp_path: Path) -> None:
+def test_a_damaged_cache_and_no_way_to_the_data(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar10.npz").write_bytes(b"PK not an archive")
     done = command(
         "train", f"data.root={tmp_path / 'data'}", PATH="/nowhere", https_proxy="http://127.0.0.1:9", HTTPS_PROXY="http://127.0.0.1:9"
     )
     assert done.returncode == 2, done.stderr
     for part in ("your own files", "torchvision's download", "npm is not on the PATH", "cifar-10-python.tar.gz", "by hand"):
         assert part in done.stderr
+    assert "cifar10.npz is damaged and is made again" in done.stdout
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "."])

@@ -161,7 +161,7 @@ def test_known_without_torch() -> None:
 def test_said_before_training(spec: Spec) -> None:
     said: list[str] = []
     loop.examine([spec("scheduler=constant")], said.append)
-    assert said[0].startswith("constant: like scheduler=constant, it never decays")
+    assert said[0].startswith("constant: it never decays")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

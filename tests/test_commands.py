@@ -61,8 +61,11 @@ def test_one_run(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = results.read_all(tmp_path / "runs" / "train" / "trials")
     assert (result.spec.scheduler.name, result.spec.seed, result.spec.optimizer.lr) == ("cosine", 3, 0.25)
-    assert f"test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
+    assert f"[1/1] cosine final seed 3: test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
+    assert "\x1b" not in done.stdout  # plain lines where the output is no terminal
     assert (tmp_path / "runs" / "mlflow.db").exists()
+    (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
+    assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
 
 
 def test_multirun(command: Command, tmp_path: Path) -> None:
@@ -111,13 +114,18 @@ def test_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
     assert (work / "runs" / "smoke" / "report.md").exists()
 
 
-def test_plain_lines_where_the_output_is_no_terminal(command: Command) -> None:
-    done = command("train", *SMALL)
-    assert "\x1b" not in done.stdout
-    assert "[1/1] one_cycle final seed 0: test/accuracy" in done.stdout
-
-
-def test_result_files_are_json(command: Command, tmp_path: Path) -> None:
-    command("train", *SMALL)
-    (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
-    assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.OneCycleLR"
+def test_a_scheduler_of_ones_own_as_the_readme_shows_it(command: Command, tmp_path: Path) -> None:
+    """The YAML and the function are read out of the README."""
+    readme = (ROOT / "README.md").read_text()
+    (tmp_path / "mine" / "scheduler").mkdir(parents=True)
+    (tmp_path / "mine" / "scheduler" / "stairs.yaml").write_text(readme.partition("```yaml\n")[2].partition("```")[0])
+    (tmp_path / "stairs.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
+    small = [*SMALL, "sweep=smoke", "n_trials=1", "final_seeds=1"]
+    done = command("sweep", "--config-dir", "mine", "allow=[stairs]", "schedulers=[stairs]", *small)
+    assert done.returncode == 0, done.stderr
+    (final,) = results.of_phase(results.read_all(tmp_path / "runs" / "smoke" / "trials"), "stairs", "final")
+    assert "--config-dir mine scheduler=stairs data=synthetic 'allow=[stairs]'" in done.stdout
+    assert sorted(set(final.curves["lr"].values)) == [0.125, 0.25, 0.375, 0.5]
+    refused = command("train", "--config-dir", "mine", "scheduler=stairs", *SMALL)
+    assert refused.returncode == 2
+    assert "allow=" in refused.stderr

@@ -69,7 +69,7 @@ def test_of_many_a_line_each_and_the_findings(tmp_path: Path, capsys: pytest.Cap
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"constant {'█' * 20}     peak 0.5      last 0.5       1 finding"
     assert lines[1].startswith("rex      ███▇")
-    assert lines[4].startswith("constant: like scheduler=constant, it never decays")
+    assert lines[4].startswith("constant: it never decays")
     assert len(lines) == 6
 
 
@@ -111,4 +111,4 @@ def test_as_a_command(command: Callable[..., "subprocess.CompletedProcess[str]"]
     done = command("curves", *SMALL, "schedulers=[cosine,constant]")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["curves"]
-    assert "finding:  like scheduler=constant" in done.stdout
+    assert "finding:  it never decays" in done.stdout
