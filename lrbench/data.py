@@ -271,8 +271,9 @@ def _watched(folder: Path, megabytes: int, say: Report) -> Iterator[None]:
         while not ended.wait(0.2):
             with suppress(OSError):  # a temporary file may be gone by the time it is looked at
                 loaded = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-            if loaded * 5 // megabytes > fifths:
-                fifths = int(loaded * 5 // megabytes)
+            reached = min(5, int(loaded * 5 // megabytes))
+            if reached > fifths:
+                fifths = reached
                 say(f"{min(loaded, megabytes):.0f} of {megabytes} MB")
 
     say(f"downloading CIFAR-10, {megabytes} MB")
