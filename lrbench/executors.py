@@ -55,6 +55,7 @@ class Inline:
         return examine(specs, say)
 
     def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+        """Train, and return a future that is done."""
         from lrbench.loop import train_one
 
         future: Future[TrialResult] = Future()
@@ -139,6 +140,7 @@ class _Worker:
         self.start()
 
     def start(self) -> None:
+        """Start the process, anew where it has died."""
         environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": self._gpu} if self._gpu else {})}
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
@@ -157,6 +159,8 @@ class _Worker:
                 say(message["say"])
             elif "config_error" in message:
                 raise ConfigError(message["config_error"])
+            elif "failure" in message:
+                raise RunError(f"{message['failure']}; see {self.log}")
             elif "machine" in message:
                 return Machine.model_validate(message["machine"])
         raise RunError(f"the first worker process died; see {self.log}:\n{self.log.read_text()[-2000:]}")

@@ -127,6 +127,7 @@ class _Run:
         self.eval_steps = {min(total, max(1, round(number * epochs * per_epoch))) for number in evaluations} | {total}
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images and labels of each step of the run."""
         train = self.spec.train
         source = data.Batches(self.data.train, self.spec.data, train.batch_size, generator(self.spec.seed, "batches"))
         left, epoch = train.total_steps, 0
@@ -139,6 +140,7 @@ class _Run:
             epoch += 1
 
     def set_rate(self, schedule: schedules.Schedule | schedules.LiveSchedule, step: int) -> None:
+        """Give the optimizers the rate of a step, and the momentum where the schedule has one."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * group["lr_factor"]

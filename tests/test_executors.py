@@ -39,6 +39,15 @@ def test_every_executor_ends_a_failing_run_with_its_reason(executor: Executor, s
     assert executor.submit(config.settle(spec(), machine)).result().state == "finished"
 
 
+def test_an_examination_that_breaks_ends_with_its_reason(spec: Spec, tmp_path: Path) -> None:
+    workers = LocalWorkers(1, tmp_path, lambda *_: None)
+    try:
+        with pytest.raises(RunError, match=r"(?s)ValidationError.*see .*worker-0\.log"):
+            workers.examine([spec().model_copy(update={"seed": -1})], print)  # no spec: the worker does not get past reading it
+    finally:
+        workers.close()
+
+
 def test_a_killed_worker_costs_nothing_but_time(spec: Spec, tmp_path: Path) -> None:
     killed: list[int] = []
 
