@@ -166,11 +166,12 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
     """Write the report, see the runs published, and say where everything is and what may come next."""
     from lrbench import report
 
-    for contender in contenders:
-        if best := contender.best():
-            chosen = {"trial": best.spec.trial, "val/accuracy": best.last("val/accuracy"), **best.spec.sampled}
-            publisher.publish_best(best.spec.scheduler.name, chosen)
     rows = report.write(planned.folder)
+    chosen = {best.spec.scheduler.name: best for contender in contenders if (best := contender.best())}
+    for row in rows:
+        if best := chosen.get(row.scheduler):
+            values = {"trial": best.spec.trial, "val/accuracy": best.last("val/accuracy"), **best.spec.sampled}
+            publisher.publish_best(row.runs[0], values)
     report.show(console, rows)
     publisher.close()
     if publisher.failure:

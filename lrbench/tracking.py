@@ -50,7 +50,7 @@ class Publisher:
     def __init__(self, out: Path, uri: str | None, experiment: str) -> None:
         self.failure: str | None = None
         self._out, self._uri, self._experiment = out, store_uri(out, uri), experiment
-        self._queue: queue.Queue[TrialResult | tuple[str, Mapping[str, object]] | None] = queue.Queue()
+        self._queue: queue.Queue[TrialResult | tuple[TrialResult, Mapping[str, object]] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
         self._thread.start()
 
@@ -58,9 +58,9 @@ class Publisher:
         """Publish a run, soon."""
         self._queue.put(result)
 
-    def publish_best(self, scheduler: str, best: Mapping[str, object]) -> None:
-        """Publish the configuration that a scheduler's search chose, on the scheduler's parent run."""
-        self._queue.put((scheduler, best))
+    def publish_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
+        """Publish what a scheduler's search chose, and the curves of a final run of it, on the scheduler's parent run."""
+        self._queue.put((final, best))
 
     def close(self) -> None:
         """Wait until everything is published, or has failed to be: then `failure` says why."""
@@ -112,18 +112,13 @@ class _Store:
             self.client.delete_run(run_id)
 
     def add(self, result: TrialResult) -> None:
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Param
 
         spec = result.spec
         key = spec.key()
         if key in self.runs:
             return
-        metrics = [
-            Metric(name, value, time, step)
-            for name, curve in result.curves.items()
-            for step, value, time in zip(curve.steps, curve.values, curve.times, strict=True)
-        ]
-        times = [metric.timestamp for metric in metrics]
+        times = [time for curve in result.curves.values() for time in curve.times]
         trial = "" if spec.trial is None else f" trial {spec.trial}"
         tags = {
             "lrbench.key": key,
@@ -150,15 +145,15 @@ class _Store:
             **spec.sampled,
         }
         self.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
-        for start in range(0, len(metrics), METRICS_A_CALL):
-            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
+        self._log_metrics(run_id, result)
         self.client.log_text(run_id, yaml.safe_dump(spec.model_dump(by_alias=True), sort_keys=False), "config.yaml")
         self._log_curve(run_id, result)
         self.client.set_terminated(run_id, STATUS[result.state], end_time=max(times))
         self.runs[key] = run_id
 
-    def add_best(self, scheduler: str, best: Mapping[str, object]) -> None:
-        run_id = self._parent(scheduler)
+    def add_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
+        run_id = self._parent(final.spec.scheduler.name)
+        self._log_metrics(run_id, final)  # MLflow's charts show parents alone until they are opened
         for name, value in best.items():
             self.client.set_tag(run_id, f"best.{name}", str(value))
         self.client.log_text(run_id, yaml.safe_dump(dict(best)), "best.yaml")
@@ -174,6 +169,17 @@ class _Store:
             tags = {"lrbench.key": key, "mlflow.runName": scheduler, "scheduler": scheduler, "phase": "sweep"}
             self.parents[scheduler] = self.runs.get(key) or self.client.create_run(self.experiment, tags=tags).info.run_id
         return self.parents[scheduler]
+
+    def _log_metrics(self, run_id: str, result: TrialResult) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, time, step)
+            for name, curve in result.curves.items()
+            for step, value, time in zip(curve.steps, curve.values, curve.times, strict=True)
+        ]
+        for start in range(0, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
 
     def _log_curve(self, run_id: str, result: TrialResult) -> None:
         from lrbench import pictures

@@ -109,6 +109,7 @@ print(json.dumps({"artifact_location": experiment.artifact_location, "runs": out
     children = [run for run in store["runs"] if run["tags"]["phase"] != "sweep"]
     assert sorted(run["tags"]["scheduler"] for run in parents.values()) == ["cosine", "cyclic"]
     assert all("best.yaml" in run["artifacts"] for run in parents.values())
+    assert all({"lr", "train/loss", "test/accuracy"} <= set(run["history"]) for run in parents.values())
     found = {result.spec.key(): result for result in results.read_all(swept / "runs" / "smoke" / "trials")}
     assert {run["tags"]["lrbench.key"] for run in children} == set(found)
     for run in children:
