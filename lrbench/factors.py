@@ -30,6 +30,36 @@ WAVES: dict[str, Callable[[Floats], Floats]] = {  # of the part of a cycle, 0 to
 }
 
 
+def warmup_constant(step: Steps, total_steps: int, *, warmup: float, start: float) -> Floats:
+    """Linear warm-up, then the peak.
+
+    `start + (1 - start) * min(p / warmup, 1)` at progress p. First: `start`, or 1 without a warm-up; last: 1.
+    Goyal et al. 2017 (https://arxiv.org/abs/1706.02677) for the warm-up.
+
+    >>> warmup_constant(np.arange(5), 5, warmup=0.4, start=0.0).round(3).tolist()
+    [0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+    _fractions(warmup=warmup, start=start)
+    return _warm_up(step / total_steps, warmup, start)
+
+
+def schedule_free(
+    step: Steps, total_steps: int, *, warmup: float, start: float, beta: float, average_power: float, rate_power: float
+) -> Floats:
+    """The rates of Schedule-Free, whose optimizer averages the weights in place of a decay: warmup_constant.
+
+    `start + (1 - start) * min(p / warmup, 1)` at progress p. First: `start`, or 1 without a warm-up; last: 1. The other arguments
+    are the optimizer's: `beta` where between its newest (0) and its average weights (1) the gradient is taken, and the powers of
+    the step and of the rate that weigh the average. Defazio et al. 2024 (https://arxiv.org/abs/2405.15682).
+
+    >>> schedule_free(np.arange(5), 5, warmup=0.4, start=0.0, beta=0.9, average_power=0.0, rate_power=2.0).round(3).tolist()
+    [0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+    _within(0.001, 0.999, beta=beta)
+    _within(0, 100, average_power=average_power, rate_power=rate_power)
+    return warmup_constant(step, total_steps, warmup=warmup, start=start)
+
+
 def warmup_cosine(step: Steps, total_steps: int, *, warmup: float, start: float, floor: float) -> Floats:
     """Linear warm-up, then half a cosine to a floor.
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from lrbench import checks, data, schedules
 from lrbench.config import ConfigError, Machine, TrialSpec, settle
@@ -21,6 +22,7 @@ from lrbench.results import Curve, TrialResult, thinned
 
 LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since the one before
 EVAL_BATCH = 500
+REFRESH_IMAGES = 4000  # on which BatchNorm's statistics are taken for the averaged weights of Schedule-Free
 PROGRESS_SECONDS = 0.2
 
 
@@ -86,8 +88,9 @@ def examine(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
     tables = [schedules.table(spec) for spec in specs]
     found = machine(specs[0].device)
     blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
-    _optimizers(specs[0], _network(specs[0], data.Dataset(blank, blank, blank)))
+    net = _network(specs[0], data.Dataset(blank, blank, blank))
     for spec, table in zip(specs, tables, strict=True):
+        _optimizers(spec, net)
         for finding in checks.findings(spec, table):
             say(f"{spec.scheduler.name}: {finding}")
     data.prepare(specs[0].data, say)
@@ -122,6 +125,7 @@ class _Run:
         self.normalize = data.Normalize(self.device)
         self.net = _network(spec, self.data).to(self.device).to(memory_format=torch.channels_last)
         self.optimizers = _optimizers(spec, self.net)
+        self.averages = spec.scheduler.target == schedules.SCHEDULE_FREE
         epochs, per_epoch, total = spec.train.eval_epochs, spec.train.steps_per_epoch, spec.train.total_steps
         evaluations = range(1, math.ceil(total / (epochs * per_epoch)) + 1)
         self.eval_steps = {min(total, max(1, round(number * epochs * per_epoch))) for number in evaluations} | {total}
@@ -154,6 +158,9 @@ class _Run:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Make one optimizer step and return its loss, a tensor () on the device."""
         self.net.train()
+        if self.averages:
+            for optimizer in self.optimizers:
+                optimizer.train()  # type: ignore[attr-defined]  # schedulefree's
         with self._autocast():
             loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.spec.train.label_smoothing)
         for optimizer in self.optimizers:
@@ -163,10 +170,23 @@ class _Run:
             optimizer.step()
         return loss.detach()
 
-    @torch.inference_mode()
     def evaluate(self, split: data.Split) -> tuple[float, float]:
         """Return the mean loss and the accuracy on `split`."""
+        if self.averages and self.net.training:
+            self._go_to_average()
         self.net.eval()
+        return self._score(split)
+
+    def _go_to_average(self) -> None:
+        """Put the averaged weights of Schedule-Free into the network, and the statistics that BatchNorm has there."""
+        for optimizer in self.optimizers:
+            optimizer.eval()  # type: ignore[attr-defined]  # schedulefree's
+        images = torch.split(self.data.train.images[:REFRESH_IMAGES], self.spec.train.batch_size)
+        with self._autocast(), torch.no_grad():
+            update_bn(map(self.normalize, images), self.net)
+
+    @torch.inference_mode()
+    def _score(self, split: data.Split) -> tuple[float, float]:
         loss, correct = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(split), EVAL_BATCH):
             labels = split.labels[start : start + EVAL_BATCH]
@@ -261,6 +281,8 @@ def _optimizers(spec: TrialSpec, net: nn.Module) -> list[torch.optim.Optimizer]:
     factor, decay = spec.optimizer.bias_lr_factor, spec.optimizer.weight_decay
     weights_group = {"params": matrices, "lr_factor": 1.0, "weight_decay": decay}
     others_group = {"params": vectors, "lr_factor": factor, "weight_decay": decay / factor}
+    if spec.scheduler.target == schedules.SCHEDULE_FREE:
+        return [_schedule_free(spec, [weights_group, others_group])]
     if spec.optimizer.target != "torch.optim.Muon":
         return [_optimizer(spec, [weights_group, others_group])]
     head = trained.get("head.weight")
@@ -277,6 +299,26 @@ def _optimizer(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.optim.Opt
     if spec.optimizer.target in ("torch.optim.SGD", "torch.optim.AdamW", "torch.optim.Adam"):
         args["fused"] = True
     optimizer = target(groups, lr=spec.optimizer.lr, **args)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
+def _schedule_free(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return the Schedule-Free form of the config's optimizer (https://github.com/facebookresearch/schedule_free)."""
+    try:
+        import schedulefree
+    except ImportError as error:
+        package = "pip install 'lr-scheduler-bench[schedule-free]'"
+        raise ConfigError(f"scheduler=schedule_free needs the package schedulefree: {package}") from error
+    args = spec.scheduler.args
+    average = {"lr": spec.optimizer.lr, "r": args["average_power"], "weight_lr_power": args["rate_power"]}
+    if spec.optimizer.target == "torch.optim.SGD":
+        optimizer = schedulefree.SGDScheduleFree(groups, momentum=args["beta"], **average)
+    elif spec.optimizer.target == "torch.optim.AdamW":
+        betas = (args["beta"], spec.optimizer.args["betas"][1])
+        optimizer = schedulefree.AdamWScheduleFree(groups, betas=betas, eps=spec.optimizer.args["eps"], **average)
+    else:
+        raise ConfigError(f"optimizer={spec.optimizer.name}: scheduler=schedule_free has a form of sgd and of adamw alone")
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from lrbench.config import ConfigError, SchedulerSpec, TrialSpec, part_bounds, validated
 from lrbench.formula import Formula
 
+SCHEDULE_FREE = "lrbench.factors.schedule_free"  # comes with an optimizer of its own
 FORMULA_ARGUMENTS = {"lr_lambda": "epoch", "scale_fn": "x"}  # arguments that torch calls, and what with
 
 
@@ -135,7 +136,12 @@ def locate(target: str) -> Callable[..., Any]:
 def _member(spec: TrialSpec, scheduler: Mapping[str, Any], steps: int) -> TrialSpec:
     """Return the run of a member of a composite: its own scheduler, for its own number of steps."""
     train = spec.train.model_copy(update={"total_steps": steps, "epochs": steps / spec.train.steps_per_epoch})
-    return spec.model_copy(update={"scheduler": validated(SchedulerSpec, scheduler, "scheduler.args"), "train": train})
+    member = validated(SchedulerSpec, scheduler, "scheduler.args")
+    if member.target == SCHEDULE_FREE:
+        raise ConfigError(
+            f"scheduler={spec.scheduler.name}: schedule_free is an optimizer too and stands alone; warmup_constant has its rates"
+        )
+    return spec.model_copy(update={"scheduler": member, "train": train})
 
 
 def _joined_momentum(spec: TrialSpec, tables: Sequence[Schedule]) -> np.ndarray | None:

@@ -58,6 +58,7 @@ def test_momentum_is_cycled_in_its_part_only(spec: Spec) -> None:
         (["scheduler=sequence", "scheduler.args.parts.first.fraction=0.001"], "leave a part without a step"),
         (["scheduler=sequence", "scheduler.args.parts.first.scheduler.args.foo=1"], "unknown key scheduler.args.parts.first"),
         (["scheduler=sequence", "scheduler.args.parts.first.scheduler._target_=os.system"], "a target begins with"),
+        (["scheduler=sequence", f"{PARTS}.second.scheduler=schedule_free"], "stands alone; warmup_constant has its rates"),
         (["scheduler=product", f"{FACTORS}.second=one_cycle", "scheduler.args.factors.second.args.cycle_momentum=true"], "cycle_momentum"),
     ],
 )

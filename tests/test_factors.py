@@ -32,6 +32,8 @@ def curve(name: str, total_steps: int, **args: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "args", "expected"),
     [
+        ("warmup_constant", {"warmup": 0.5, "start": 0.2}, [0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1]),
+        ("schedule_free", {"warmup": 0.25, "start": 0.0, "beta": 0.9, "average_power": 0.0, "rate_power": 2.0}, [0, 0.5, *[1] * 6]),
         ("warmup_cosine", {"warmup": 0.5, "start": 0.0, "floor": 0.0}, [0, 0.25, 0.5, 0.75, 1, X, 0.5, X]),
         ("warmup_cosine", {"warmup": 0.0, "start": 0.5, "floor": 0.5}, [1, X, X, X, 0.75, X, X, X]),
         ("warmup_linear", {"warmup": 0.5, "start": 0.0, "floor": 0.0}, [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25]),
@@ -137,6 +139,11 @@ ABOVE_0 = st.floats(0, 1, exclude_min=True)
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False)
 FROM_1 = st.floats(1, allow_infinity=False)
 ARGUMENTS: dict[str, dict[str, SearchStrategy[Any]]] = {
+    "warmup_constant": {"warmup": FRACTION, "start": FRACTION},
+    "schedule_free": {
+        "warmup": FRACTION, "start": FRACTION, "beta": st.floats(0.001, 0.999),
+        "average_power": st.floats(0, 100), "rate_power": st.floats(0, 100),
+    },
     "warmup_cosine": {"warmup": FRACTION, "start": FRACTION, "floor": FRACTION},
     "warmup_linear": {"warmup": FRACTION, "start": FRACTION, "floor": FRACTION},
     "warmup_hold_cosine": {"warmup": st.floats(0, 0.4), "hold": st.floats(0, 0.6), "start": FRACTION, "floor": FRACTION},
@@ -200,6 +207,8 @@ def test_a_schedule_means_the_same_at_every_length(name: str, data: DataObject, 
         ("warmup_hold_cosine", {"hold": 0.95}, "scheduler.args.warmup=0.1 and scheduler.args.hold=0.95 make 1.05 of the run: at most 1"),
         ("warmup_stable_decay", {"cooldown": 1.0}, "scheduler.args.warmup=0.1 and scheduler.args.cooldown=1.0 make 1.1 of the run"),
         ("warmup_stable_decay", {"shape": "square"}, "scheduler.args.shape=square: one of linear, cosine, one_minus_sqrt is expected"),
+        ("schedule_free", {"beta": 1}, "scheduler.args.beta=1: a number from 0.001 to 0.999 is expected"),
+        ("schedule_free", {"rate_power": -1}, "scheduler.args.rate_power=-1: a number from 0 to 100 is expected"),
         ("rex", {"beta": 2}, "scheduler.args.beta=2: a number from 0 to 1 is expected"),
         ("inverse_sqrt", {"warmup": 0}, "scheduler.args.warmup=0: a number above 0 is expected"),
         ("cosine_decaying_restarts", {"cycles": 0}, "scheduler.args.cycles=0: a whole number from 1 to 100 is expected"),

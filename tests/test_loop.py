@@ -1,4 +1,5 @@
 import itertools
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -40,6 +41,41 @@ def test_momentum_in_training_is_the_table(spec: Spec) -> None:
         assert trained.optimizers[0].param_groups[0]["momentum"] == schedule.momentum[step]
 
 
+def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
+    """The average x lies on the line from its newest weights z to y, where it is trained: y = beta x + (1 - beta) z."""
+    trained = loop._Run(
+        config.settle(
+            spec("scheduler=schedule_free", "scheduler.args.beta=0.8", "train.epochs=1", "train.precision=float32"), loop.machine("cpu")
+        )
+    )
+    for images, labels in trained.batches():
+        trained.step(images, labels)
+    weight = trained.net.get_parameter("head.weight")
+    y, z = weight.detach().clone(), trained.optimizers[0].state[weight]["z"].clone()
+    score = trained.evaluate(trained.data.test)
+    torch.testing.assert_close(0.8 * weight.detach() + 0.2 * z, y, rtol=0, atol=1e-6)
+    assert not torch.allclose(weight, y)
+    norm = next(module for module in trained.net.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    refreshed = norm.running_mean.clone()
+    assert trained.evaluate(trained.data.test) == score  # twice is once
+    inputs: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    with torch.no_grad():
+        for images in torch.split(trained.data.train.images, 32):
+            trained.net(trained.normalize(images))
+    by_hand = torch.stack([images.mean((0, 2, 3)) for images in inputs]).mean(0)
+    torch.testing.assert_close(refreshed, by_hand, rtol=0, atol=1e-4)
+    trained.step(images=trained.normalize(trained.data.train.images[:32]), labels=trained.data.train.labels[:32])
+    assert trained.net.training and trained.optimizers[0].param_groups[0]["train_mode"]
+
+
+def test_schedule_free_without_its_package(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "schedulefree", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lr-scheduler-bench\[schedule-free\]'"):
+        loop.examine([spec("scheduler=cosine"), spec("scheduler=schedule_free")], print)
+
+
 def test_same_spec_same_result_bit_by_bit(spec: Spec) -> None:
     run = spec("data.flip=random", "data.crop_padding=2", "train.epochs=2")
     assert loop.train_one(run).without_times() == loop.train_one(run).without_times()
@@ -59,6 +95,8 @@ def test_what_is_changed_matters(spec: Spec, change: str) -> None:
         ["model=fast", "model.args.width=0.125"],
         ["model=resnet20", "model.args.width=8"],
         ["train.precision=bfloat16"],
+        ["scheduler=schedule_free"],
+        ["scheduler=schedule_free", "optimizer=adamw"],
     ],
     ids=" ".join,
 )
@@ -103,6 +141,7 @@ def test_reports_progress(spec: Spec) -> None:
         (["model.args.stem_channels=31"], "model.args.stem_channels=31: an even number"),
         (["model.args.activation=step"], "gelu, relu, silu"),
         (["optimizer=muon", "model=resnet20"], "model=fast suits it"),
+        (["optimizer=muon", "scheduler=schedule_free"], "a form of sgd and of adamw alone"),
     ],
 )
 def test_examine_finds_what_cannot_be_built(spec: Spec, overrides: list[str], message: str) -> None:
