@@ -21,16 +21,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrbench import config
 
+FORCED = "++"  # Hydra composes one scheduler before lrbench knows which are meant; it is to let pass what only others have
 Task = Callable[[Sequence[str]], None]
 
 
 def command(config_name: str, task: Task) -> None:
     """Run `task` with the overrides of the command line inside a Hydra program, and exit with its code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+    sys.argv[1:] = [f"{FORCED}{text}" if text.startswith("scheduler.") else text for text in sys.argv[1:]]
 
     def inside_hydra(cfg: DictConfig) -> None:
         with _exit_codes(config_name):  # here too: for what leaves a job by itself, Hydra prints a line of its own
-            task(HydraConfig.get().overrides.task)
+            task([text.removeprefix(FORCED) for text in HydraConfig.get().overrides.task])
 
     with _exit_codes(config_name):
         hydra.main(config_path="pkg://lrbench.conf", config_name=config_name, version_base="1.3")(inside_hydra)()

@@ -1,5 +1,6 @@
 """Learning-rate curves without training: `python -m lrbench.curves schedulers=all`, or with the overrides of a run."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille 
 
 def draw(overrides: Sequence[str]) -> None:
     """Write the rates of the schedulers that the overrides describe as a table and as pictures, and print what is to be known of them."""
-    configs, out = _configs(overrides), Path(config.load("curves", _for_all(overrides)).out)
+    configs = _configs(overrides)
+    out = Path(next(iter(configs.values())).out)
     specs = {name: config.parse(cfg) for name, cfg in configs.items()}
     with results.folder_for_runs(out):
         from lrbench import checks, schedules  # torch, not before the config is known to be right
@@ -84,22 +86,17 @@ def plot(values: np.ndarray, width: int, height: int) -> list[str]:
     return ["".join(chr(0x2800 + cell) for cell in line) for line in cells]
 
 
-def _for_all(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that every scheduler's config has a place for."""
-    return [text for text in overrides if not text.lstrip("+~").startswith("scheduler.")]
-
-
 def _configs(overrides: Sequence[str]) -> dict[str, DictConfig]:
     """Return the config of each scheduler, by its name."""
     alone = [text for text in overrides if text.startswith("scheduler=")]
-    schedulers = config.load("curves", _for_all(overrides)).schedulers
+    schedulers = config.load("curves", plan.of_no_scheduler(overrides)).schedulers
     if schedulers is None:
         cfg = config.load("curves", overrides)
         return {cfg.scheduler.name: cfg}
     if alone:
         raise ConfigError(f"{alone[0]} and schedulers={schedulers}: one of the two is enough")
     names = plan.chosen(OmegaConf.to_container(schedulers) if OmegaConf.is_config(schedulers) else schedulers)
-    return {name: config.load("curves", [*overrides, f"scheduler={name}"]) for name in names}
+    return plan.for_each("curves", overrides, names)
 
 
 def _write_pictures(out: Path, tables: Mapping[str, "Schedule"]) -> None:
@@ -109,10 +106,15 @@ def _write_pictures(out: Path, tables: Mapping[str, "Schedule"]) -> None:
     for name, table in tables.items():
         kept = results.thinned(len(table.lr))
         curves[name] = results.Curve(steps=kept, values=table.lr[kept].tolist(), times=[0] * len(kept))
-    figures = {"all": pictures.lr_curves(curves), "overlay": pictures.lr_overlay(curves)}
-    figures |= {name: pictures.lr_curves({name: curve}) for name, curve in curves.items()}
+    figures = {name: pictures.lr_curves({name: curve}) for name, curve in curves.items()}
+    figures |= {"overlay": pictures.lr_overlay(curves)}
+    if len(curves) > 1:
+        figures |= {"all": pictures.lr_curves(curves)}
     for name, figure in figures.items():
         pictures.save_both(figure, out / name)
+    if len(curves) == 1:
+        for ending in (".png", ".svg"):
+            shutil.copy(out / f"{name}{ending}", out / f"all{ending}")
 
 
 def _print_in_full(console: Console, cfg: DictConfig, spec: TrialSpec, table: "Schedule", found: Sequence[str]) -> None:

@@ -85,14 +85,14 @@ def make(overrides: Sequence[str]) -> Plan:
     """Return the sweep that the overrides describe. Raises ConfigError, without torch having been imported."""
     if alone := [text for text in overrides if text.startswith("scheduler=")]:
         raise ConfigError(f"{alone[0]}: a sweep compares schedulers=[…]; one run is python -m lrbench.train {alone[0]}")
-    cfg = config.load("sweep", overrides)
+    cfg = config.load("sweep", of_no_scheduler(overrides))
     values = {key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in Settings.model_fields}
     names = chosen(values["schedulers"])
     config.set_data_root(cfg)
     settings = validated(Settings, values | {"schedulers": names}, "")
     if Path(settings.name).name != settings.name or settings.name.startswith("."):
         raise ConfigError(f"name={settings.name}: the name of a folder is expected")
-    configs = {name: config.load("sweep", [*overrides, f"scheduler={name}"]) for name in names}
+    configs = for_each("sweep", overrides, names)
     plan = Plan(settings, configs, {name: search.space(scheduler_cfg) for name, scheduler_cfg in configs.items()})
     search.sampler(settings.sampler, settings.seed, 0)
     if plan.specs()[0].data.holdout_images == 0:
@@ -150,6 +150,22 @@ def chosen(schedulers: object) -> list[str]:
     if not names:
         raise ConfigError(f"schedulers=[]: at least one is needed{config.nearest('', known)}")
     return names
+
+
+def of_no_scheduler(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that every scheduler's config has a place for."""
+    return [text for text in overrides if not text.lstrip("+~").startswith("scheduler.")]
+
+
+def for_each(config_name: str, overrides: Sequence[str], schedulers: Sequence[str]) -> dict[str, DictConfig]:
+    """Return the config of each scheduler. Raises ConfigError, with its name, where one has no place for an override."""
+    configs = {}
+    for name in schedulers:
+        try:
+            configs[name] = config.load(config_name, [*overrides, f"scheduler={name}"])
+        except ConfigError as error:
+            raise ConfigError(f"scheduler={name}: {error}" if len(schedulers) > 1 else str(error)) from error
+    return configs
 
 
 def _check_same(plan: Plan) -> None:
