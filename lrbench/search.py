@@ -1,7 +1,9 @@
 """Search a scheduler's hyperparameters: the only file that knows Optuna."""
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ConfigDict
 
 from lrbench.config import ConfigError, Spec, validated
+from lrbench.formula import Formula
 
 Value = float | int | str | bool
-Space = dict[str, BaseDistribution]  # config key to what may be drawn
+MIN_TRIALS = 10  # for importances: Optuna's compare the best tenth with the others
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -28,35 +31,75 @@ class _Range(Spec):
     low: float | int
     high: float | int
     log: bool = False
+    when: str | None = None
 
 
 class _Choice(Spec):
     """`{choices: [cos, linear]}`."""
 
     choices: list[Value]
+    when: str | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What may be drawn for a config key, and when: a formula of `names`, which stand for other keys or for numbers."""
+
+    distribution: BaseDistribution
+    when: str = ""
+    names: Mapping[str, str | float] = field(default_factory=dict)
+
+    def applies(self, values: Mapping[str, Value]) -> bool:
+        """Return whether it is drawn beside what was drawn before it."""
+        numbers = {name: float(values.get(of, 0)) if isinstance(of, str) else of for name, of in self.names.items()}
+        return not self.when or bool(Formula(f"1 if {self.when} else 0", numbers)(numbers))
+
+    def suggest(self, trial: optuna.Trial, key: str) -> Value:
+        """Return what a trial draws."""
+        drawn = self.distribution
+        if isinstance(drawn, FloatDistribution):
+            return trial.suggest_float(key, drawn.low, drawn.high, log=drawn.log)
+        if isinstance(drawn, IntDistribution):
+            return trial.suggest_int(key, drawn.low, drawn.high, log=drawn.log)
+        assert isinstance(drawn, CategoricalDistribution)
+        value: Value = trial.suggest_categorical(key, drawn.choices)  # type: ignore[assignment]  # _Choice has no other
+        return value
+
+
+Space = dict[str, Parameter]  # by config key
 
 
 def space(cfg: DictConfig) -> Space:
-    """Return the search space of a config: that of its optimizer, the peak rate among it, and that of its scheduler.
+    """Return the search space of a config: that of its optimizer, the peak rate among it, that of its scheduler, and those of its members.
 
-    Raises ConfigError for a range that is none, and where the config's own value lies outside.
+    Raises ConfigError for a range or condition that is none, and where the config's own value lies outside.
     """
     found: Space = {}
     for section in ("optimizer", "scheduler"):
-        _collect(OmegaConf.to_container(cfg[section].search), section, f"{section}.search", found)
-    for key, distribution in found.items():
-        value = OmegaConf.select(cfg, key)
-        if value is None or not distribution._contains(distribution.to_internal_repr(value)):
-            raise ConfigError(f"{key}={value}: outside of what is searched, {describe(distribution)}; change {_search_key(key)} too")
+        for key, node in _components(OmegaConf.to_container(cfg[section]), section):
+            _collect(node.get("search") or {}, key, f"{key}.search", cfg, found)
     return found
 
 
-def describe(distribution: BaseDistribution) -> str:
-    """Return a distribution as a person would write it."""
-    if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(map(str, distribution.choices))
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return f"{distribution.low:g} to {distribution.high:g}{' (log)' if distribution.log else ''}"
+def _components(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a component of the config and those inside it, each with its key."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield key, node
+        for name, inner in node.items():
+            if name != "search":
+                yield from _components(inner, f"{key}.{name}")
+
+
+def describe(parameter: Parameter) -> str:
+    """Return what may be drawn as a person would write it."""
+    drawn = parameter.distribution
+    if isinstance(drawn, CategoricalDistribution):
+        text = ", ".join(map(str, drawn.choices))
+    else:
+        assert isinstance(drawn, FloatDistribution | IntDistribution)
+        text = f"{drawn.low:g} to {drawn.high:g}{' (log)' if drawn.log else ''}"
+    return f"{text} when {parameter.when}" if parameter.when else text
 
 
 def sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
@@ -90,15 +133,22 @@ class Study:
 
     def ask(self, number: int) -> dict[str, Value]:
         """Return the values of a trial by config key; those of a trial that was asked before are kept."""
-        if number < len(self._trials):
+        if number < len(self._trials) and self._trials[number].state.is_finished():
             return dict(self._trials[number].params)
         self._study.sampler = sampler(self._sampler, self._seed, number)
-        if number == 0:
-            self._study.enqueue_trial(dict(self._defaults))
-        trial = self._study.ask(self._space)
+        if number < len(self._trials) and self._trials[number].state == TrialState.RUNNING:
+            trial = optuna.Trial(self._study, self._trials[number]._trial_id)  # what it has drawn, it draws again
+        else:
+            if number == 0 and not self._trials:
+                self._study.enqueue_trial(dict(self._defaults))
+            trial = self._study.ask()
         assert trial.number == number
-        self._trials.append(self._study.get_trials(deepcopy=False)[number])
-        return dict(trial.params)
+        values: dict[str, Value] = {}
+        for key, parameter in self._space.items():
+            if parameter.applies(values):
+                values[key] = parameter.suggest(trial, key)
+        self._trials[number:] = self._study.get_trials(deepcopy=False)[number:]
+        return values
 
     def tell(self, number: int, value: float | None) -> None:
         """Tell the accuracy of a trial; None for one that failed."""
@@ -106,17 +156,51 @@ class Study:
             state = TrialState.FAIL if value is None else TrialState.COMPLETE
             self._trials[number] = self._study.tell(number, value, state=state)
 
+    def importances(self) -> dict[str, float]:
+        """Return how much each hyperparameter mattered for reaching the best tenth of the trials, the most important first.
 
-def _collect(node: Any, key: str, written: str, found: Space) -> None:
+        The numbers make 1 together (PED-ANOVA, https://arxiv.org/abs/2304.10255). Nothing for fewer than MIN_TRIALS trials, or
+        where all came to the same.
+        """
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
+            return {}
+        return optuna.importance.get_param_importances(self._study)
+
+
+def _collect(node: Any, key: str, written: str, cfg: DictConfig, found: Space) -> None:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{written}={node}: {{low: …, high: …}} or {{choices: […]}} is expected")
-    if "choices" in node:
-        found[key] = CategoricalDistribution(validated(_Choice, node, written).choices)
-    elif "low" in node or "high" in node:
-        found[key] = _distribution(validated(_Range, node, written), written)
-    else:
+    if not {"choices", "low", "high"} & node.keys():
         for name, inner in node.items():
-            _collect(inner, f"{key}.{name}", f"{written}.{name}", found)
+            _collect(inner, f"{key}.{name}", f"{written}.{name}", cfg, found)
+        return
+    given: _Choice | _Range = validated(_Choice, node, written) if "choices" in node else validated(_Range, node, written)
+    drawn = CategoricalDistribution(given.choices) if isinstance(given, _Choice) else _distribution(given, written)
+    value = OmegaConf.select(cfg, key)
+    if value is None or not drawn._contains(drawn.to_internal_repr(value)):
+        raise ConfigError(f"{key}={value}: outside of what is searched, {describe(Parameter(drawn))}; change {written} too")
+    names = _beside(key, cfg, found)
+    try:
+        Formula(given.when or "1", names)
+    except ValueError as error:
+        raise ConfigError(f"{written}.when={given.when}: {error}") from error
+    found[key] = Parameter(drawn, given.when or "", names)
+
+
+def _beside(key: str, cfg: DictConfig, found: Space) -> dict[str, str | float]:
+    """Return what a condition may name: the knobs and arguments of the same scheduler, those searched before it by their keys."""
+    component = re.sub(r"\.(knobs|args)\.[^.]+$", "", key)
+    names: dict[str, str | float] = {}
+    for section in ("args", "knobs"):
+        for name in OmegaConf.select(cfg, f"{component}.{section}", default={}):
+            inner = f"{component}.{section}.{name}"
+            value = OmegaConf.select(cfg, inner)
+            if inner in found:
+                names[name] = inner
+            elif isinstance(value, int | float) and inner != key:
+                names[name] = float(value)
+    return names
 
 
 def _distribution(given: _Range, written: str) -> BaseDistribution:
@@ -126,8 +210,3 @@ def _distribution(given: _Range, written: str) -> BaseDistribution:
         return FloatDistribution(float(given.low), float(given.high), log=given.log)
     except ValueError as error:
         raise ConfigError(f"{written}={given.model_dump()}: {error}") from error
-
-
-def _search_key(key: str) -> str:
-    section, _, rest = key.partition(".")
-    return f"{section}.search.{rest}"

@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
-from lrbench import config, search
+from lrbench import config, schedules, search
 from lrbench.config import ConfigError
 from tests.conftest import SMALL
 
@@ -67,9 +69,93 @@ def test_whole_numbers_stay_whole(tmp_path: Path, cfg_space: tuple[search.Space,
         assert isinstance(values["scheduler.knobs.cycles"], int)  # type: ignore[index]
 
 
+RESTARTS = "scheduler=cosine_decaying_restarts"
+
+
+def _defaults(cfg: DictConfig, space: search.Space) -> dict[str, search.Value]:
+    return {key: OmegaConf.select(cfg, key) for key in space}
+
+
+def test_what_has_a_condition_is_drawn_only_then(tmp_path: Path) -> None:
+    cfg = config.load("config", [*SMALL, RESTARTS])
+    space = search.space(cfg)
+    asked: list[dict[str, search.Value]] = _ask(tmp_path / "j", space, _defaults(cfg, space), 20, RANDOM)  # type: ignore[assignment]
+    cycles = "scheduler.args.cycles"
+    assert {values[cycles] for values in asked} == {1, 2, 3, 4, 5}
+    for values in asked:
+        assert ("scheduler.args.decay" in values) == ("scheduler.args.stretch" in values) == (int(values[cycles]) > 1)
+        schedules.table(config.parse(cfg, values))
+
+
+def test_a_condition_on_what_is_not_searched_reads_the_config() -> None:
+    override = "scheduler.search.args.max_momentum={low: 0.9, high: 0.99, when: cycle_momentum}"
+    for cycled in (True, False):
+        cfg = config.load("config", [*SMALL, "scheduler=one_cycle", f"scheduler.args.cycle_momentum={cycled}", override])
+        parameter = search.space(cfg)["scheduler.args.max_momentum"]
+        assert parameter.applies({}) == cycled
+        assert search.describe(parameter) == "0.9 to 0.99 when cycle_momentum"
+
+
+def test_a_composite_is_searched_with_its_members() -> None:
+    cfg = config.load("config", [*SMALL, "scheduler=product", "scheduler@scheduler.args.factors.second=rex"])
+    factors = "scheduler.args.factors"
+    assert set(search.space(cfg)) == {"optimizer.lr", f"{factors}.first.knobs.final", f"{factors}.second.args.beta"}
+
+
+class _KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("suggestions", [0, 1, 2])
+def test_a_trial_that_was_drawn_in_part_is_drawn_to_its_end(tmp_path: Path, suggestions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config.load("config", [*SMALL, RESTARTS])
+    space = search.space(cfg)
+    for name in ("whole", "parts"):
+        _ask(tmp_path / name, space, _defaults(cfg, space), 4)
+    whole = search.Study(tmp_path / "whole", "s", space, _defaults(cfg, space), TPE, 0).ask(4)
+    suggest, left = search.Parameter.suggest, iter(range(suggestions))
+
+    def killed(parameter: search.Parameter, trial: Any, key: str) -> search.Value:
+        if next(left, None) is None:
+            raise _KilledError
+        return suggest(parameter, trial, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(search.Parameter, "suggest", killed)
+        with pytest.raises(_KilledError):
+            search.Study(tmp_path / "parts", "s", space, _defaults(cfg, space), TPE, 0).ask(4)
+    again = search.Study(tmp_path / "parts", "s", space, _defaults(cfg, space), TPE, 0)
+    assert again.ask(4) == whole
+    again.tell(4, 0.5)
+
+
+def test_importances_find_what_matters(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]) -> None:
+    """The accuracy of `_ask` is the peak rate."""
+    _ask(tmp_path / "j", *cfg_space, count=30, sampler=RANDOM)
+    found = search.Study(tmp_path / "j", "s", *cfg_space, RANDOM, 0).importances()
+    assert next(iter(found)) == "optimizer.lr" and found["optimizer.lr"] > 0.5
+    assert sum(found.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("accuracies", [[0.1] * 12, list(range(9))])
+def test_no_importances_of_too_little(
+    tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]], accuracies: list[float]
+) -> None:
+    study = search.Study(tmp_path / "j", "s", *cfg_space, RANDOM, 0)
+    for number, accuracy in enumerate(accuracies):
+        study.ask(number)
+        study.tell(number, accuracy)
+    assert study.importances() == {}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        (
+            "scheduler.search.args={pct_start: {low: 0.1, high: 0.4, when: 'tree > 1'}}",
+            "scheduler.search.args.pct_start.when=tree > 1: unknown",
+        ),
+        ("scheduler.search.args={pct_start: {low: 0.1, high: 0.4, when: '1 +'}}", "not a formula"),
         ("optimizer.lr=50", "optimizer.lr=50: outside of what is searched, 0.05 to 2 (log); change optimizer.search.lr too"),
         ("optimizer.search.lr={low: 1.0, high: 0.1}", "optimizer.search.lr"),
         ("optimizer.search.lr={low: 1.0}", "optimizer.lr=0.5: outside of what is searched, 1 to 2 (log)"),
