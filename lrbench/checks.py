@@ -72,7 +72,7 @@ def _zero_before_the_end(spec: TrialSpec, schedule: "Schedule") -> Iterator[str]
 
 def _never_decayed(spec: TrialSpec, schedule: "Schedule") -> Iterator[str]:
     last, peak = float(schedule.lr[-1]), float(schedule.lr.max())
-    if _top(spec).kind == "ReduceLROnPlateau":  # its rate depends on the loss
+    if _top(spec).kind in ("ReduceLROnPlateau", "schedule_free"):  # its rate depends on the loss; its weights are averaged
         return
     if peak and last >= 0.5 * peak:
         yield f"it never decays: the last rate is {100 * last / peak:.0f} % of the peak; scheduler=cosine, for one, ends near zero"

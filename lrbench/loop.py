@@ -298,7 +298,10 @@ def _optimizer(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.optim.Opt
     args = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.optimizer.args.items()}
     if spec.optimizer.target in ("torch.optim.SGD", "torch.optim.AdamW", "torch.optim.Adam"):
         args["fused"] = True
-    optimizer = target(groups, lr=spec.optimizer.lr, **args)
+    try:
+        optimizer = target(groups, lr=spec.optimizer.lr, **args)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer={spec.optimizer.name}: {error}") from error
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer
 

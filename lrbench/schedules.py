@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -74,7 +73,9 @@ def table(spec: TrialSpec) -> Schedule:
     target = locate(spec.scheduler.target)
     try:
         if target in (sequence, product):
-            return target(spec, **spec.scheduler.args)  # type: ignore[no-any-return]
+            composed = target(_in_scheduler_steps(spec), **spec.scheduler.args)
+            momentum = None if composed.momentum is None else _per_optimizer_step(spec, composed.momentum)
+            return Schedule(_per_optimizer_step(spec, composed.lr), momentum)
         if _is_live(spec):
             return Schedule(np.full(spec.train.total_steps, LiveSchedule(spec).rate(0)), None)
         if inspect.isfunction(target):
@@ -84,9 +85,11 @@ def table(spec: TrialSpec) -> Schedule:
                 rows = _run(build(spec, optimizer), optimizer, _scheduler_steps(spec))
     except ConfigError:
         raise
+    except ZeroDivisionError as error:
+        raise ConfigError(f"scheduler={spec.scheduler.name}: an argument is zero that cannot be, such as a length in steps") from error
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
         raise ConfigError(f"scheduler={spec.scheduler.name}: {error}") from error
-    lr, momentum = _per_optimizer_step(spec, rows)
+    lr, momentum = _per_optimizer_step(spec, rows).T
     bad = np.flatnonzero(~(np.isfinite(lr) & (lr >= 0)))
     if len(bad):
         raise ConfigError(f"scheduler={spec.scheduler.name}: the rate is {lr[bad[0]]:g} at step {bad[0]} of {len(lr)}")
@@ -136,12 +139,15 @@ def locate(target: str) -> Callable[..., Any]:
 def _member(spec: TrialSpec, scheduler: Mapping[str, Any], steps: int) -> TrialSpec:
     """Return the run of a member of a composite: its own scheduler, for its own number of steps."""
     train = spec.train.model_copy(update={"total_steps": steps, "epochs": steps / spec.train.steps_per_epoch})
-    member = validated(SchedulerSpec, scheduler, "scheduler.args")
-    if member.target == SCHEDULE_FREE:
-        raise ConfigError(
-            f"scheduler={spec.scheduler.name}: schedule_free is an optimizer too and stands alone; warmup_constant has its rates"
-        )
-    return spec.model_copy(update={"scheduler": member, "train": train})
+    member = spec.model_copy(update={"scheduler": validated(SchedulerSpec, scheduler, "scheduler.args"), "train": train})
+    name, inner = spec.scheduler.name, member.scheduler
+    if inner.target == SCHEDULE_FREE:
+        raise ConfigError(f"scheduler={name}: {inner.name} is an optimizer too and stands alone; warmup_constant has its rates")
+    if _is_live(member):
+        raise ConfigError(f"scheduler={name}: {inner.name} looks at the loss, so it has no curve to compose, and stands alone")
+    if inner.interval != "step":
+        raise ConfigError(f"scheduler={name}: the interval of its members is that of the whole; set scheduler.interval=epoch")
+    return member
 
 
 def _joined_momentum(spec: TrialSpec, tables: Sequence[Schedule]) -> np.ndarray | None:
@@ -206,14 +212,24 @@ def _factors(spec: TrialSpec) -> np.ndarray:
     return factors
 
 
+class _Rates(Optimizer):
+    """An optimizer that a scheduler can set the rate and the momentum of, and nothing else.
+
+    torch's own would import its compiler for the first group of weights, which takes longer than most tables.
+    """
+
+    def __init__(self, args: Mapping[str, Any]) -> None:
+        self.defaults = dict(args)
+        self.param_groups = [{"params": [], **args}]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch's returns the loss of a closure
+        """Do nothing: there are no weights."""
+
+
 def _dummy_optimizer(spec: TrialSpec) -> Optimizer:
-    """Return an optimizer with the momentum and betas of `spec`, and a single weight that has no gradient."""
-    weight = torch.zeros(1, 1, requires_grad=True)
+    """Return an optimizer with the rate, momentum and betas of `spec`, without weights."""
     args = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.optimizer.args.items()}
-    try:
-        return locate(spec.optimizer.target)([weight], lr=spec.optimizer.lr, **args)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer={spec.optimizer.name}: {error}") from error
+    return _Rates({"lr": spec.optimizer.lr, **args})
 
 
 def _run(scheduler: LRScheduler, optimizer: Optimizer, steps: int) -> np.ndarray:
@@ -247,7 +263,16 @@ def _scheduler_steps(spec: TrialSpec) -> int:
     return train.total_steps if spec.scheduler.interval == "step" else math.ceil(train.total_steps / train.steps_per_epoch)
 
 
-def _per_optimizer_step(spec: TrialSpec, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _per_optimizer_step(spec: TrialSpec, rows: np.ndarray) -> np.ndarray:
+    """Return a row for each optimizer step from one for each scheduler step."""
     if spec.scheduler.interval == "epoch":
         rows = np.repeat(rows, spec.train.steps_per_epoch, axis=0)
-    return rows[: spec.train.total_steps, 0].copy(), rows[: spec.train.total_steps, 1].copy()
+    return rows[: spec.train.total_steps].copy()
+
+
+def _in_scheduler_steps(spec: TrialSpec) -> TrialSpec:
+    """Return the run as its scheduler sees it: where that is stepped once an epoch, an epoch is a step."""
+    if spec.scheduler.interval == "step":
+        return spec
+    train = spec.train.model_copy(update={"total_steps": _scheduler_steps(spec), "steps_per_epoch": 1})
+    return spec.model_copy(update={"train": train})

@@ -15,7 +15,9 @@ SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.
 STEPS = 100
 LENGTH = ("train.epochs=5", "optimizer.lr=0.5")  # 640 images in batches of 32: 20 steps an epoch
 
-BY_DESIGN = {"constant": "it never decays"}  # what the default of a file is told, as it is true and meant
+BY_DESIGN = dict.fromkeys(
+    ("constant", "warmup", "warmup_constant"), "it never decays"
+)  # what the default of a file is told, as it is true and meant
 
 TORCH = "torch.optim.lr_scheduler"
 WARM_UP = f"{{_target_: {TORCH}.LinearLR, args: {{start_factor: 0.1, total_iters: 10}}}}"

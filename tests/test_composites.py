@@ -29,15 +29,23 @@ def test_sequences_nest(spec: Spec) -> None:
     np.testing.assert_array_equal(nested[20:], _lr(spec, "scheduler=sequence", "train.epochs=1"))
 
 
+@pytest.mark.parametrize("chosen", [["scheduler=sequence"], ["scheduler=product", f"{FACTORS}.second=cosine"]], ids=" ".join)
+def test_composed_in_epochs_each_epoch_is_a_step(spec: Spec, chosen: list[str]) -> None:
+    in_epochs = _lr(spec, *chosen, "scheduler.interval=epoch", "train.epochs=10")
+    in_steps = _lr(spec, *chosen, "train.epochs=10")
+    np.testing.assert_array_equal(in_epochs, np.repeat(in_epochs[::20], 20))
+    np.testing.assert_allclose(in_epochs[::20], in_steps[::20], atol=1e-12)
+
+
 def test_a_product_is_the_product_of_its_factors(spec: Spec) -> None:
     chosen = ("scheduler=product", f"{FACTORS}.first=exponential", f"{FACTORS}.second=cosine_warm_restarts")
-    by_hand = _lr(spec, "scheduler=exponential", "scheduler.knobs.final=0.1") * _lr(spec, "scheduler=cosine_warm_restarts") / 0.5
+    by_hand = _lr(spec, "scheduler=exponential") * _lr(spec, "scheduler=cosine_warm_restarts") / 0.5
     np.testing.assert_allclose(_lr(spec, *chosen), by_hand, atol=1e-12)
 
 
 def test_a_product_of_a_sequence(spec: Spec) -> None:
-    product = _lr(spec, "scheduler=product", f"{FACTORS}.second=sequence")
-    by_hand = _lr(spec, "scheduler=linear", "scheduler.args.end_factor=0.0") * _lr(spec, "scheduler=sequence") / 0.5
+    product = _lr(spec, "scheduler=product", f"{FACTORS}.first=linear", f"{FACTORS}.second=sequence")
+    by_hand = _lr(spec, "scheduler=linear") * _lr(spec, "scheduler=sequence") / 0.5
     np.testing.assert_allclose(product, by_hand, atol=1e-12)
 
 
@@ -59,6 +67,9 @@ def test_momentum_is_cycled_in_its_part_only(spec: Spec) -> None:
         (["scheduler=sequence", "scheduler.args.parts.first.scheduler.args.foo=1"], "unknown key scheduler.args.parts.first"),
         (["scheduler=sequence", "scheduler.args.parts.first.scheduler._target_=os.system"], "a target begins with"),
         (["scheduler=sequence", f"{PARTS}.second.scheduler=schedule_free"], "stands alone; warmup_constant has its rates"),
+        (["scheduler=sequence", f"{PARTS}.second.scheduler=plateau"], "plateau looks at the loss, so it has no curve"),
+        (["scheduler=product", f"{FACTORS}.second=plateau"], "plateau looks at the loss, so it has no curve"),
+        (["scheduler=sequence", "scheduler.args.parts.second.scheduler.interval=epoch"], "set scheduler.interval=epoch"),
         (["scheduler=product", f"{FACTORS}.second=one_cycle", "scheduler.args.factors.second.args.cycle_momentum=true"], "cycle_momentum"),
     ],
 )

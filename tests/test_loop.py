@@ -141,6 +141,7 @@ def test_reports_progress(spec: Spec) -> None:
         (["model.args.stem_channels=31"], "model.args.stem_channels=31: an even number"),
         (["model.args.activation=step"], "gelu, relu, silu"),
         (["optimizer=muon", "model=resnet20"], "model=fast suits it"),
+        (["optimizer.args.momentum=-1"], "Invalid momentum"),
         (["optimizer=muon", "scheduler=schedule_free"], "a form of sgd and of adamw alone"),
     ],
 )
