@@ -58,6 +58,16 @@ def lr_curves(curves: Mapping[str, Curve]) -> Figure:
     return figure
 
 
+def small_curve(factors: np.ndarray) -> Figure:
+    """Return factors of the peak rate by the progress of the run, without labels: for a page that has many."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 1.5))
+        axis = figure.subplots()
+        axis.plot(np.linspace(0, 1, len(factors)), factors, color="tab:blue", linewidth=1.5)
+        axis.set(xlim=(0, 1), ylim=(0, 1.06), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    return figure
+
+
 def lr_overlay(curves: Mapping[str, Curve]) -> Figure:
     """Return the rates as fractions of their peaks by optimizer step, all in one axis."""
     with mpl.rc_context(STYLE):

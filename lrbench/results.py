@@ -120,6 +120,11 @@ def _line(result: TrialResult) -> str:
     return result.model_copy(update={"curves": last}).model_dump_json(by_alias=True)
 
 
+def read_lines(path: Path) -> list[TrialResult]:
+    """Return the results in a file of JSON lines; their curves are their last values."""
+    return [TrialResult.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def of_phase(results: Sequence[TrialResult], scheduler: str, phase: str) -> list[TrialResult]:
     """Return the runs of one scheduler in one phase, search or final, in the order of trial and seed."""
     mine = [result for result in results if (result.spec.scheduler.name, result.spec.phase) == (scheduler, phase)]

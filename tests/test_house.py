@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 # No module imports one that stands below it here.
 ORDER = [
     "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures", "tracking",
-    "report", "display", "cli", "executors", "worker", "plan", "curves", "train", "sweep",
+    "report", "catalogue", "display", "cli", "executors", "worker", "plan", "curves", "train", "sweep",
 ]  # fmt: skip
 ONLY_IN = {
     "optuna": {"search"},
@@ -48,7 +48,9 @@ def test_a_library_is_known_to_its_modules_alone(library: str) -> None:
     assert users == ONLY_IN[library]
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("sweeps/**/*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for part in ("*.md", "conf/**/*.md", "sweeps/**/*.md") for path in sorted(ROOT.glob(part))], ids=lambda path: path.name
+)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
         assert target.startswith("https://") or (path.parent / target).exists(), target
