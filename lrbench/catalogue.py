@@ -211,7 +211,12 @@ def _literal(value: object) -> str:
 def _formula(text: str, spec: TrialSpec) -> str:
     """Return a formula of the config as Python."""
     steps = spec.train.total_steps
-    names = {"progress": f"step / {steps}", "epoch": f"step / {spec.train.steps_per_epoch}", "total_steps": f"{steps}"}
+    names = {
+        "progress": f"step / {steps}",
+        "epoch": f"step / {spec.train.steps_per_epoch}",
+        "total_steps": f"{steps}",
+        "scheduler_steps": f"{steps}",
+    }
     names |= {name: repr(value) for name, value in spec.scheduler.knobs.items()}
 
     class Written(ast.NodeTransformer):

@@ -410,8 +410,8 @@ def _resolve_rate(fraction: float, _root_: DictConfig) -> float:
 
 
 def _resolve_formula(text: str, _root_: DictConfig, _parent_: Any) -> float:
-    """`${formula:'1 - warmup'}`: a formula of the scheduler's knobs, its arguments, lr and total_steps."""
-    names = {**_knobs(_parent_), "lr": _root_.optimizer.lr, "total_steps": _length(_root_, _parent_)}
+    """`${formula:'1 - warmup'}`: a formula of the scheduler's knobs, its arguments, lr and scheduler_steps."""
+    names = {**_knobs(_parent_), "lr": _root_.optimizer.lr, "scheduler_steps": _length(_root_, _parent_)}
     try:
         return Formula(text, names)(names)
     except ValueError as error:

@@ -75,10 +75,15 @@ def load(spec: DataSpec, device: torch.device) -> Dataset:
     return Dataset(split("train", 0, spec.train_images), split("train", kept_for_training, spec.images), split("test", 0, None))
 
 
+def test_images(spec: DataSpec) -> int:
+    """Return the number of test images of a data set."""
+    return max(CLASSES, spec.images // 10) if spec.name == "synthetic" else 10_000
+
+
 def synthetic(spec: DataSpec) -> Arrays:
     """Return gratings of a direction and a colour for each class, at a random phase, under noise; a tenth of them for the test."""
     generator = np.random.default_rng(spec.seed)
-    count = spec.images + max(CLASSES, spec.images // 10)
+    count = spec.images + test_images(spec)
     labels = generator.integers(0, CLASSES, count)
     angle = np.pi * labels / CLASSES
     y, x = np.mgrid[0:32, 0:32] / 32

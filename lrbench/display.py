@@ -93,7 +93,7 @@ class Board(AbstractContextManager["Board"]):
         trained, left = self._steps_trained + flying, self._steps_left - flying
         if not trained or left <= 0:
             return ""
-        return f", {_duration((time.monotonic() - self._start) / trained * left)} left"
+        return f", {duration((time.monotonic() - self._start) / trained * left)} left"
 
     def _render(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0))
@@ -116,5 +116,6 @@ def name(spec: TrialSpec) -> str:
     return f"{spec.scheduler.name} {spec.phase}{trial} seed {spec.seed}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time for people."""
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

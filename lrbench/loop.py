@@ -24,6 +24,7 @@ LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since
 EVAL_BATCH = 500
 REFRESH_IMAGES = 4000  # on which BatchNorm's statistics are taken for the averaged weights of Schedule-Free
 PROGRESS_SECONDS = 0.2
+WARM_UP_STEPS, TIMED_STEPS = 3, 30  # of a measurement of the pace
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
     assert isinstance(spec.train.threads, int)
     torch.set_num_threads(spec.train.threads)
     schedule = schedules.start(spec)
-    run = _Run(spec)
+    run = _Run(spec, data.load(spec.data, torch.device(spec.device)))
     record = _Record(spec.train.total_steps)
     started, eval_seconds, shown = time.perf_counter(), 0.0, 0.0
     for step, (images, labels) in enumerate(run.batches()):
@@ -80,21 +81,57 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
     )
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of an optimizer step, and of the evaluation of an image."""
+
+    step: float
+    image: float
+
+
+def pace(spec: TrialSpec) -> Pace:
+    """Return how fast runs such as the settled `spec` are here, from some steps on blank images."""
+    assert isinstance(spec.train.threads, int)
+    torch.set_num_threads(spec.train.threads)
+    blank = _blank(max(spec.train.batch_size, EVAL_BATCH))
+    run = _Run(spec.model_copy(update={"train": spec.train.model_copy(update={"total_steps": WARM_UP_STEPS + TIMED_STEPS})}), blank)
+    for step, (images, labels) in enumerate(run.batches()):
+        if step == WARM_UP_STEPS:
+            run.evaluate(blank.test)  # its last line waits for the device
+            started = time.perf_counter()
+        run.step(images, labels)
+    run.evaluate(blank.test)
+    stepped = time.perf_counter()
+    run.evaluate(blank.test)
+    evaluated = time.perf_counter() - stepped
+    return Pace((stepped - started - evaluated) / TIMED_STEPS, evaluated / len(blank.test))
+
+
 def examine(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
-    """Check that runs can be trained here, say what of their schedules may surprise, see to the data, and return what this machine is.
+    """Check that runs can be trained here as `check` does, and see to their data. Raises ConfigError."""
+    found = check(specs, say)
+    data.prepare(specs[0].data, say)
+    return found
+
+
+def check(specs: Sequence[TrialSpec], say: Callable[[str], None]) -> Machine:
+    """Check that runs can be trained here, say what of their schedules may surprise, and return what this machine is.
 
     The specs differ in nothing but their schedulers. Raises ConfigError where a table, the network or the device cannot be had.
     """
     tables = [schedules.table(spec) for spec in specs]
     found = machine(specs[0].device)
-    blank = data.Split(torch.zeros(64, 32, 32, 3, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
-    net = _network(specs[0], data.Dataset(blank, blank, blank))
+    net = _network(specs[0], _blank(64))
     for spec, table in zip(specs, tables, strict=True):
         _optimizers(spec, net)
         for finding in checks.findings(spec, table):
             say(f"{spec.scheduler.name}: {finding}")
-    data.prepare(specs[0].data, say)
     return found
+
+
+def _blank(images: int) -> data.Dataset:
+    split = data.Split(torch.zeros(images, 32, 32, 3, dtype=torch.uint8), torch.zeros(images, dtype=torch.int64))
+    return data.Dataset(split, split, split)
 
 
 def machine(wanted: str) -> Machine:
@@ -119,9 +156,8 @@ def environment(device: torch.device) -> dict[str, str]:
 class _Run:
     """A network, its optimizers and its data on the device: what `train_one` steps."""
 
-    def __init__(self, spec: TrialSpec) -> None:
-        self.spec, self.device = spec, torch.device(spec.device)
-        self.data = data.load(spec.data, self.device)
+    def __init__(self, spec: TrialSpec, dataset: data.Dataset) -> None:
+        self.spec, self.device, self.data = spec, torch.device(spec.device), dataset
         self.normalize = data.Normalize(self.device)
         self.net = _network(spec, self.data).to(self.device).to(memory_format=torch.channels_last)
         self.optimizers = _optimizers(spec, self.net)

@@ -71,13 +71,14 @@ def small_curve(factors: np.ndarray) -> Figure:
 def lr_overlay(curves: Mapping[str, Curve]) -> Figure:
     """Return the rates as fractions of their peaks by optimizer step, all in one axis."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, max(4.0, 0.3 + 0.19 * -(-len(curves) // 2))))
+        columns = -(-len(curves) // 25)  # of the legend
+        figure = Figure(figsize=(7 + 2.8 * columns, max(4.0, 0.3 + 0.19 * -(-len(curves) // columns))))
         axis = figure.subplots()
         for number, (name, curve) in enumerate(curves.items()):
             fractions = np.array(curve.values) / (max(curve.values) or 1.0)
             axis.plot(curve.steps, fractions, _dashes(number), linewidth=1.3, label=name)
         axis.set(xlabel="optimizer step", ylabel="learning rate, as a fraction of the peak")
-        _legend_beside(axis, columns=1 + len(curves) // 30)
+        _legend_beside(axis, columns)
     return figure
 
 

@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import NonNegativeInt, PositiveInt
 
 from lrbench import config, results, search
-from lrbench.config import ConfigError, Spec, TrialSpec, validated
+from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
 
 # What may change when a sweep is started again; all else would make other runs.
-CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "executor", "tracking", "out", "allow")
+CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "executor", "tracking", "out", "allow", "dry_run")
 
 
 class ExecutorSettings(Spec):
@@ -67,8 +67,21 @@ class Plan:
     @property
     def steps(self) -> int:
         """The number of optimizer steps of the whole sweep."""
-        search, final = (config.parse(cfg).train.total_steps for cfg in (self.first, for_final_runs(self.first, self.settings)))
+        search, final = (config.parse(cfg).train.total_steps for cfg in self.search_and_final())
         return len(self.settings.schedulers) * (self.settings.n_trials * search + self.settings.final_seeds * final)
+
+    def search_and_final(self) -> tuple[DictConfig, DictConfig]:
+        """The configs of a search run and of a final run of the first scheduler."""
+        search, final = self.first.copy(), for_final_runs(self.first, self.settings)
+        search.phase, final.phase = "search", "final"
+        return search, final
+
+    def runs_at_once(self, machine: Machine) -> int:
+        """Return how many runs are trained at once on a machine."""
+        settings = self.settings.executor
+        if settings.name == "inline":
+            return 1
+        return machine.runs_at_once(self.first.device) if settings.workers == "auto" else settings.workers
 
     def specs(self) -> list[TrialSpec]:
         """Return the run of each scheduler's config as it stands."""
@@ -118,7 +131,7 @@ def claimed(plan: Plan) -> Iterator[None]:
     """Hold the sweep's folder, so that no other sweep writes into it; where a ConfigError ends its use, nothing new is left."""
     try:
         with results.folder_for_runs(plan.folder), filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
-            _check_same(plan)
+            check_same(plan)
             yield
     except filelock.Timeout as error:
         raise ConfigError(f"{plan.folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
@@ -168,7 +181,7 @@ def for_each(config_name: str, overrides: Sequence[str], schedulers: Sequence[st
     return configs
 
 
-def _check_same(plan: Plan) -> None:
+def check_same(plan: Plan) -> None:
     """Raise ConfigError where the folder holds runs of another config; other schedulers may have run there."""
     path = plan.folder / "config.yaml"
     if not path.exists():

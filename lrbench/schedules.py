@@ -182,7 +182,8 @@ def _formula(name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
     knobs = {key: float(value) for key, value in spec.scheduler.knobs.items() if isinstance(value, int | float)}
     train, per_epoch = spec.train, spec.train.steps_per_epoch
     steps_per_call = 1 if spec.scheduler.interval == "step" else per_epoch
-    fixed = {**knobs, "total_steps": float(train.total_steps), "total_epochs": train.epochs}
+    lengths = {"total_steps": float(train.total_steps), "total_epochs": train.epochs, "scheduler_steps": float(_scheduler_steps(spec))}
+    fixed = {**knobs, **lengths}
     try:
         if FORMULA_ARGUMENTS[name] == "x":
             scale = Formula(text, {*fixed, "x"})

@@ -85,6 +85,11 @@ def sweep(overrides: Sequence[str]) -> None:
     """Run the sweep that the overrides describe. What its folder holds already is not trained again."""
     console = Console(soft_wrap=True, markup=False, highlight=False)
     planned, again = plan.make(overrides), cli.command_line("lrbench.sweep", overrides)
+    if planned.first.dry_run:
+        from lrbench import preview  # with torch, which the coordinator can do without
+
+        preview.show(planned, console)
+        return
     board = Board(console, planned.runs, planned.steps)
     with plan.claimed(planned), _executor(planned, board.progress) as executor:
         with saying(console) as say:
@@ -173,6 +178,7 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
             values = {"trial": best.spec.trial, "val/accuracy": best.last("val/accuracy"), **best.spec.sampled}
             publisher.publish_best(row.runs[0], values)
     report.show(console, rows)
+    _show_importances(contenders, console)
     publisher.close()
     if publisher.failure:
         console.print(f"MLflow does not have all runs ({publisher.failure}); the results are safe, and the same command publishes them")
@@ -185,6 +191,19 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
     }
     for what, text in lines.items():
         console.print(f"{what + ':':20} {text}")
+
+
+def _show_importances(contenders: Sequence[Contender], console: Console) -> None:
+    """Print which hyperparameters mattered in the searches."""
+    found = {contender.cfg.scheduler.name: contender.study.importances() for contender in contenders}
+    if not any(found.values()):
+        console.print(f"which hyperparameters mattered: {search.MIN_TRIALS} trials of a scheduler are the least to tell", style="dim")
+        return
+    console.print("which hyperparameters mattered for the best tenth of the trials, in %:", style="bold")
+    width = max(map(len, found))
+    for name, importances in found.items():
+        shares = ", ".join(f"{key} {100 * share:.0f}" for key, share in importances.items())
+        console.print(f"{name:{width}} {shares or f'fewer than {search.MIN_TRIALS} trials, or all alike'}")
 
 
 def _as_overrides(spec: TrialSpec, allow: list[str]) -> list[str]:

@@ -129,3 +129,27 @@ def test_a_scheduler_of_ones_own_as_the_readme_shows_it(command: Command, tmp_pa
     refused = command("train", "--config-dir", "mine", "scheduler=stairs", *SMALL)
     assert refused.returncode == 2
     assert "allow=" in refused.stderr
+
+
+def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) -> None:
+    done = command("sweep", "dry_run=true", "sweep=smoke", *SMALL, "schedulers=[constant,warmup_stable_decay]", "n_trials=5")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    lines = done.stdout.splitlines()
+    assert lines[0] == "constant            optimizer.lr 0.05 to 2 (log)"
+    assert "scheduler.args.shape linear, cosine, one_minus_sqrt" in lines[1]
+    assert lines[2].startswith("constant: it never decays")
+    assert lines[3].startswith("would run: 10 search runs of 20 steps and 4 final runs of 22 on cpu")
+    assert lines[4].startswith("time: about") and lines[4].endswith("nothing was started")
+
+
+def test_dry_run_of_what_has_begun(tmp_path: Path) -> None:
+    overrides = ["sweep=smoke", *SMALL, "schedulers=[constant]", "n_trials=1", f"out={tmp_path}", "executor=inline"]
+    for words in (["final_seeds=1"], ["final_seeds=3", "dry_run=true"], ["dry_run=true", "train.epochs=2"]):
+        done = subprocess.run([sys.executable, "-m", "lrbench.sweep", *overrides, *words], capture_output=True, text=True, timeout=280)
+        if "train.epochs=2" in words:
+            assert done.returncode == 2
+            assert "train.epochs: 1.0 there, 2 now" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+    assert len(results.read_all(tmp_path / "smoke" / "trials")) == 2

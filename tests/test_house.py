@@ -11,13 +11,13 @@ from tests.conftest import ROOT
 # No module imports one that stands below it here.
 ORDER = [
     "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures", "tracking",
-    "report", "catalogue", "display", "cli", "executors", "worker", "plan", "curves", "train", "sweep",
+    "report", "catalogue", "display", "cli", "executors", "worker", "plan", "preview", "curves", "train", "sweep",
 ]  # fmt: skip
 ONLY_IN = {
     "optuna": {"search"},
     "mlflow": {"tracking"},
     "matplotlib": {"pictures"},
-    "rich": {"curves", "display", "report", "sweep", "train"},
+    "rich": {"curves", "display", "preview", "report", "sweep", "train"},
 }
 
 

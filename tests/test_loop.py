@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrbench import config, loop, schedules
+from lrbench import config, data, loop, schedules
 from lrbench.config import ConfigError, TrialSpec
 from lrbench.results import TrialResult, thinned
 
@@ -34,7 +34,7 @@ def test_plateau_cuts_the_rate_as_torch_does_on_the_same_losses(spec: Spec) -> N
 
 def test_momentum_in_training_is_the_table(spec: Spec) -> None:
     run = config.settle(spec("scheduler.args.cycle_momentum=true"), loop.machine("cpu"))
-    schedule, trained = schedules.table(run), loop._Run(run)
+    schedule, trained = schedules.table(run), loop._Run(run, data.load(run.data, torch.device("cpu")))
     assert schedule.momentum is not None
     for step in range(3):
         trained.set_rate(schedule, step)
@@ -43,11 +43,9 @@ def test_momentum_in_training_is_the_table(spec: Spec) -> None:
 
 def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
     """The average x lies on the line from its newest weights z to y, where it is trained: y = beta x + (1 - beta) z."""
-    trained = loop._Run(
-        config.settle(
-            spec("scheduler=schedule_free", "scheduler.args.beta=0.8", "train.epochs=1", "train.precision=float32"), loop.machine("cpu")
-        )
-    )
+    overrides = ("scheduler=schedule_free", "scheduler.args.beta=0.8", "train.epochs=1", "train.precision=float32")
+    run = config.settle(spec(*overrides), loop.machine("cpu"))
+    trained = loop._Run(run, data.load(run.data, torch.device("cpu")))
     for images, labels in trained.batches():
         trained.step(images, labels)
     weight = trained.net.get_parameter("head.weight")

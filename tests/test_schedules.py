@@ -76,15 +76,37 @@ def test_every_scheduler_of_torch_is_written_by_hand() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler(name: str) -> None:
-    """Is finite, not negative, of full length, the same when built twice, at most the peak, and of one shape at all lengths."""
+    """Is finite, not negative, of full length, at most the peak, the same when built twice, and of one shape at three lengths."""
     cfg = config.load("config", [*SMALL, f"scheduler={name}", *LENGTH])
-    specs = {epochs: config.parse(cfg, {"train.epochs": float(epochs)}) for epochs in (10, 50)}
-    tables = {epochs: schedules.table(spec).lr for epochs, spec in specs.items()}
-    for epochs, lr in tables.items():
+    tables = {}
+    for epochs in (2, 20, 200):
+        run = config.parse(cfg, {"train.epochs": float(epochs)})
+        lr = tables[epochs] = schedules.table(run).lr
         assert len(lr) == 20 * epochs
         assert np.isfinite(lr).all() and (lr >= 0).all() and lr.max() <= PEAK * (1 + 1e-9)
-        np.testing.assert_array_equal(lr, schedules.table(specs[epochs]).lr)
-    np.testing.assert_allclose(tables[10], tables[50][::5], atol=0.03 * PEAK)
+        np.testing.assert_array_equal(lr, schedules.table(run).lr)
+    assert cfg.scheduler.name == name
+    _assert_same_shape(tables[2], tables[200])
+    _assert_same_shape(tables[20], tables[200])
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_in_epochs(name: str) -> None:
+    """Holds its rate for an epoch, and has the shape that it has in steps."""
+    lr = {}
+    for interval in ("step", "epoch"):
+        cfg = config.load("config", [*SMALL, f"scheduler={name}", *LENGTH, "train.epochs=40", f"scheduler.interval={interval}"])
+        lr[interval] = schedules.table(config.parse(cfg)).lr
+    np.testing.assert_array_equal(lr["epoch"], np.repeat(lr["epoch"][::20], 20))
+    _assert_same_shape(lr["epoch"][::20], lr["step"])
+
+
+def _assert_same_shape(coarse: np.ndarray, fine: np.ndarray) -> None:
+    """Raise where a coarse value is none that the fine curve has within two coarse steps, as lengths are rounded to whole steps."""
+    ratio = len(fine) // len(coarse)
+    for number, value in enumerate(coarse):
+        around = fine[max(0, (number - 2) * ratio) : (number + 2) * ratio + 1]
+        assert around.min() - 1e-3 * PEAK <= value <= around.max() + 1e-3 * PEAK, number
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
