@@ -91,6 +91,7 @@ class TrainSpec(Spec):
     batch_size: PositiveInt
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     eval_epochs: PositiveFloat
+    test_curve: bool = False
     precision: Literal["auto", "float32", "bfloat16"]
     threads: PositiveInt | Literal["auto"]
     total_steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
@@ -174,7 +175,7 @@ def parse(cfg: DictConfig, sampled: Mapping[str, Any] | None = None, **labels: A
     for key, value in sampled.items():
         OmegaConf.update(cfg, key, value)
     for section in ("scheduler", "optimizer", "model"):
-        _check_targets(OmegaConf.to_container(cfg[section]), section, (*ALLOWED_TARGETS, *cfg.allow))
+        check_targets(OmegaConf.to_container(cfg[section]), section, (*ALLOWED_TARGETS, *cfg.allow))
     optimizer = validated(OptimizerSpec, _plain(cfg, "optimizer"), "optimizer")
     given = {key: value for key, value in _plain(cfg, "data").items() if key != "root"}  # the machine's, and not the run's
     data = validated(DataSpec, given | {"train_images": _train_images(cfg)}, "data")
@@ -324,7 +325,8 @@ def _check_type(given: Any, known: Any, key: str) -> None:
         raise ConfigError(f"{key}={'null' if given is None else given}: {names[type(known)]} is expected, such as {known}")
 
 
-def _check_targets(node: Any, section: str, allowed: Sequence[str]) -> None:
+def check_targets(node: Any, section: str, allowed: Sequence[str]) -> None:
+    """Raise ConfigError for a target inside a section of a config that is in none of the allowed places."""
     for key, target in _targets(node, section):
         if not any(str(target).startswith(f"{prefix}.") for prefix in allowed):
             raise ConfigError(f"{key}={target}: a target begins with one of {', '.join(allowed)}; others are let in by allow=[…]")

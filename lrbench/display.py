@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
@@ -45,6 +45,11 @@ class Board(AbstractContextManager["Board"]):
         if self._live:
             self._live.stop()
 
+    def spare(self, steps: Sequence[int]) -> None:
+        """Take in that the sweep does not need runs of so many steps that it was thought to."""
+        self._total -= len(steps)
+        self._steps_left -= sum(steps)
+
     def progress(self, spec: TrialSpec, progress: Mapping[str, float | None]) -> None:
         """Take in where a run stands: `epoch`, `lr`, `accuracy`."""
         with self._lock:
@@ -57,7 +62,7 @@ class Board(AbstractContextManager["Board"]):
         self._steps_left -= result.spec.train.total_steps
         self._steps_trained += result.spec.train.total_steps
         metric, accuracy = self._count_in(result)
-        outcome = "diverged" if result.state == "diverged" else f"{metric} {100 * accuracy:.2f} %"
+        outcome = f"{metric} {100 * accuracy:.2f} %" if result.state == "finished" else result.state
         seconds = result.train_seconds + result.eval_seconds
         self._console.print(
             f"{self._count()} {name(result.spec)}: {outcome} in {seconds:.1f} s{self._left()}", highlight=False, markup=False

@@ -22,8 +22,10 @@ class RunError(Exception):
     """A run that ended without a result; the message is the reason."""
 
 
+GoesOn = Callable[[int, float], bool]  # asked at the evaluations of a run, from 1, with its accuracy
+Watch = Callable[[], GoesOn | None]  # called where a run is begun; None where nothing may stop it
 Say = Callable[[str], None]
-OnProgress = Callable[[TrialSpec, dict[str, float | None]], None]
+OnProgress = Callable[[TrialSpec, dict[str, Any]], None]  # with the fields of `loop.Progress`
 
 
 class Executor(Protocol):
@@ -34,7 +36,7 @@ class Executor(Protocol):
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
         """Check that such runs can be trained, and see to their data; to be called first, once. Raises ConfigError."""
 
-    def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+    def submit(self, spec: TrialSpec, watch: Watch = lambda: None) -> Future[TrialResult]:
         """Return a future of the result; it raises RunError where the run fails."""
 
     def close(self) -> None:
@@ -54,13 +56,13 @@ class Inline:
 
         return examine(specs, say)
 
-    def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+    def submit(self, spec: TrialSpec, watch: Watch = lambda: None) -> Future[TrialResult]:
         """Train, and return a future that is done."""
         from lrbench.loop import train_one
 
         future: Future[TrialResult] = Future()
         try:
-            future.set_result(train_one(spec, lambda progress: self._on_progress(spec, vars(progress))))
+            future.set_result(train_one(spec, lambda progress: self._on_progress(spec, vars(progress)), watch()))
         except (ConfigError, RuntimeError, ArithmeticError) as error:
             future.set_exception(RunError(f"{type(error).__name__}: {error}"))
         return future
@@ -78,7 +80,7 @@ class LocalWorkers:
     def __init__(self, workers: int | Literal["auto"], logs: Path, on_progress: OnProgress) -> None:
         self.runs_at_once = 1
         self._wanted, self._logs, self._on_progress, self._closing = workers, logs, on_progress, False
-        self._jobs: queue.Queue[tuple[TrialSpec, Future[TrialResult]] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[TrialSpec, Watch, Future[TrialResult]] | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
         logs.mkdir(parents=True, exist_ok=True)
         self._workers = [_Worker(logs / "worker-0.log")]
@@ -94,9 +96,9 @@ class LocalWorkers:
             self._threads[-1].start()
         return machine
 
-    def submit(self, spec: TrialSpec) -> Future[TrialResult]:
+    def submit(self, spec: TrialSpec, watch: Watch = lambda: None) -> Future[TrialResult]:
         future: Future[TrialResult] = Future()
-        self._jobs.put((spec, future))
+        self._jobs.put((spec, watch, future))
         return future
 
     def close(self) -> None:
@@ -112,17 +114,17 @@ class LocalWorkers:
 
     def _feed(self, worker: "_Worker") -> None:
         while (job := self._jobs.get()) is not None:
-            spec, future = job
+            spec, watch, future = job
             try:
-                future.set_result(self._train(worker, spec))
+                future.set_result(self._train(worker, spec, watch))
             except RunError as failure:
                 future.set_exception(failure)
 
-    def _train(self, worker: "_Worker", spec: TrialSpec) -> TrialResult:
+    def _train(self, worker: "_Worker", spec: TrialSpec, watch: Watch) -> TrialResult:
         for _ in range(MAX_DEATHS):
             if self._closing:
                 raise RunError("the sweep was ended")
-            answer = worker.train(spec, self._on_progress)
+            answer = worker.train(spec, self._on_progress, watch())
             if answer is not None:
                 return answer
             worker.kill()
@@ -165,11 +167,13 @@ class _Worker:
                 return Machine.model_validate(message["machine"])
         raise RunError(f"the first worker process died; see {self.log}:\n{self.log.read_text()[-2000:]}")
 
-    def train(self, spec: TrialSpec, on_progress: OnProgress) -> TrialResult | None:
+    def train(self, spec: TrialSpec, on_progress: OnProgress, goes_on: GoesOn | None) -> TrialResult | None:
         """Return the result of a run, or None where the process dies at it. Raises RunError where the run fails."""
-        for message in self._answers({"train": _plain(spec)}):
+        for message in self._answers({"train": _plain(spec), "watched": goes_on is not None}):
             if "progress" in message:
                 on_progress(spec, message["progress"])
+            elif "evaluated" in message and goes_on is not None:
+                self._write({"goes_on": goes_on(*message["evaluated"])})
             elif "failure" in message:
                 raise RunError(message["failure"])
             elif "result" in message:
@@ -189,14 +193,17 @@ class _Worker:
 
     def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
         """Yield what the process answers; nothing more when it has died."""
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            return
+        assert self._process.stdout
+        self._write(request)
         for line in self._process.stdout:
             yield json.loads(line)
+
+    def _write(self, message: dict[str, object]) -> None:
+        """Write a line to the process; where it has died, reading will find that."""
+        assert self._process.stdin
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
 
 
 def _plain(spec: TrialSpec) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,27 +18,33 @@ from torch.optim.swa_utils import update_bn
 
 from lrbench import checks, data, schedules
 from lrbench.config import ConfigError, Machine, TrialSpec, settle
-from lrbench.results import Curve, TrialResult, thinned
+from lrbench.results import Curve, Points, TrialResult, thinned
 
 LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since the one before
 EVAL_BATCH = 500
 REFRESH_IMAGES = 4000  # on which BatchNorm's statistics are taken for the averaged weights of Schedule-Free
 PROGRESS_SECONDS = 0.2
+LIVE_AFTER_SECONDS = 30.0  # of training, from when on a run's curves are told while they grow
+LIVE_EVERY_SECONDS = 5.0
 WARM_UP_STEPS, TIMED_STEPS = 3, 30  # of a measurement of the pace
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """Where a run stands; and now and then, where it lasts, what is new of its curves."""
 
     epoch: float
     lr: float
     accuracy: float | None
+    points: Points
 
 
-def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda progress: None) -> TrialResult:
+def train_one(
+    spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda progress: None, goes_on: Callable[[int, float], bool] | None = None
+) -> TrialResult:
     """Train the network that `spec` describes. The same spec gives the same result, bit by bit on one kind of CPU.
 
+    `goes_on` is asked at each evaluation but the last, from 1, with its accuracy; where it says no, the run is pruned.
     Raises ConfigError where the spec cannot be run here.
     """
     spec = settle(spec, machine(spec.device))
@@ -48,32 +54,40 @@ def train_one(spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda 
     run = _Run(spec, data.load(spec.data, torch.device(spec.device)))
     record = _Record(spec.train.total_steps)
     started, eval_seconds, shown = time.perf_counter(), 0.0, 0.0
+    told = started + LIVE_AFTER_SECONDS - LIVE_EVERY_SECONDS
     for step, (images, labels) in enumerate(run.batches()):
         run.set_rate(schedule, step)
         record.losses.append(run.step(images, labels))
-        record.rates.append(run.rate())
+        record.add_rate(run.rate())
         done = step + 1
         if done in run.eval_steps:
             evaluating = time.perf_counter()
             record.flush_losses(done)
-            if record.diverged:
-                break
-            if len(run.data.holdout):
+            if record.state == "finished" and len(run.data.holdout):
                 record.add(done, "val", run.evaluate(run.data.holdout))
-            schedule.observe(record.latest_loss())
+            if record.state == "finished" and spec.phase == "final" and spec.train.test_curve and done < spec.train.total_steps:
+                record.add(done, "test", run.evaluate(run.data.test))
             eval_seconds += time.perf_counter() - evaluating
+            if record.state == "finished" and goes_on and done < spec.train.total_steps and not goes_on(*record.evaluation()):
+                record.end("pruned", f"the pruner stopped it after {done} steps")
+            if record.state != "finished":
+                break
+            schedule.observe(record.latest_loss())
         if time.perf_counter() - shown > PROGRESS_SECONDS or done in run.eval_steps:
             shown = time.perf_counter()
-            on_progress(Progress(done / spec.train.steps_per_epoch, record.rates[-1], record.latest("val/accuracy")))
+            tell = shown - told > LIVE_EVERY_SECONDS
+            told = shown if tell else told
+            points = record.new_points() if tell else {}
+            on_progress(Progress(done / spec.train.steps_per_epoch, record.rate, record.latest("val/accuracy"), points))
     train_seconds = time.perf_counter() - started - eval_seconds
-    if spec.phase == "final" and not record.diverged:
+    if spec.phase == "final" and record.state == "finished":
         evaluating = time.perf_counter()
         record.add(spec.train.total_steps, "test", run.evaluate(run.data.test))
         eval_seconds += time.perf_counter() - evaluating
     return TrialResult(
         spec=spec,
-        state="diverged" if record.diverged else "finished",
-        reason=f"the loss is not finite after {len(record.rates)} steps" if record.diverged else "",
+        state=record.state,
+        reason=record.reason,
         curves=record.curves(),
         train_seconds=train_seconds,
         eval_seconds=eval_seconds,
@@ -243,11 +257,20 @@ class _Record:
 
     def __init__(self, total_steps: int) -> None:
         self.losses: list[Tensor] = []
-        self.rates: list[float] = []
-        self.diverged = False
+        self.steps, self.rate = 0, 0.0
+        self.state: Literal["finished", "diverged", "pruned"] = "finished"
+        self.reason = ""
         self._block = max(1, math.ceil(total_steps / LOSS_POINTS))
-        self._points: dict[str, list[tuple[int, float, int]]] = {"train/loss": []}
-        self._start = time.time()
+        self._kept_steps = set(thinned(total_steps))
+        self._points: Points = {"lr": [], "train/loss": []}
+        self._told: dict[str, int] = {}
+
+    def add_rate(self, rate: float) -> None:
+        """Take in the rate of the next step."""
+        self.rate = rate
+        if self.steps in self._kept_steps:
+            self._add(self.steps, "lr", rate)
+        self.steps += 1
 
     def flush_losses(self, done: int) -> None:
         losses = torch.stack(self.losses).double().cpu().numpy()
@@ -256,17 +279,26 @@ class _Record:
         for start in range(0, len(losses), self._block):
             block = losses[start : start + self._block]
             if not np.isfinite(block).all():
-                self.diverged = True
+                self.end("diverged", f"the loss is not finite after {done} steps")
                 return
             self._add(first + start + len(block), "train/loss", float(block.mean()))
 
     def add(self, step: int, split: str, loss_and_accuracy: tuple[float, float]) -> None:
         loss, accuracy = loss_and_accuracy
         if not math.isfinite(loss):
-            self.diverged = True
+            self.end("diverged", f"the {split} loss is not finite after {step} steps")
             return
         self._add(step, f"{split}/loss", loss)
         self._add(step, f"{split}/accuracy", accuracy)
+
+    def end(self, state: Literal["diverged", "pruned"], reason: str) -> None:
+        """Take in that the run ends early."""
+        self.state, self.reason = state, reason
+
+    def evaluation(self) -> tuple[int, float]:
+        """Return the number of the last evaluation, from 1, and its validation accuracy."""
+        points = self._points["val/accuracy"]
+        return len(points), points[-1][1]
 
     def latest(self, metric: str) -> float | None:
         return self._points[metric][-1][1] if self._points.get(metric) else None
@@ -275,10 +307,16 @@ class _Record:
         """Return the validation loss of the last evaluation; the training loss where nothing is held out."""
         return self._points.get("val/loss", self._points["train/loss"])[-1][1]
 
+    def new_points(self) -> Points:
+        """Return the points that are new since the last call."""
+        new = {metric: points[self._told.get(metric, 0) :] for metric, points in self._points.items()}
+        self._told = {metric: len(points) for metric, points in self._points.items()}
+        return {metric: points for metric, points in new.items() if points}
+
     def curves(self) -> dict[str, Curve]:
-        now = round(time.time() * 1000)
-        kept = thinned(len(self.rates))
-        curves = {"lr": Curve(steps=kept, values=[self.rates[index] for index in kept], times=[now] * len(kept))}
+        if self._points["lr"][-1][0] != self.steps - 1:  # where the run ended early
+            self._add(self.steps - 1, "lr", self.rate)
+        curves = {}
         for metric, points in self._points.items():
             if points:
                 steps, values, times = map(list, zip(*points, strict=True))

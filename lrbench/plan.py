@@ -16,8 +16,10 @@ from pydantic import NonNegativeInt, PositiveInt
 from lrbench import config, results, search
 from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
 
+FIRST_FINAL_SEED = 1000  # final seeds begin so far above the search's
+
 # What may change when a sweep is started again; all else would make other runs.
-CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "executor", "tracking", "out", "allow", "dry_run")
+CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "final_default", "executor", "tracking", "out", "allow", "dry_run")
 
 
 class ExecutorSettings(Spec):
@@ -33,12 +35,25 @@ class Settings(Spec):
     name: str
     schedulers: list[str]
     n_trials: PositiveInt
+    search_seeds: PositiveInt
     final_seeds: PositiveInt
+    final_default: bool
     final_train_images: PositiveInt | None
     pending_trials: PositiveInt
     sampler: dict[str, Any]
+    pruner: dict[str, Any]
     executor: ExecutorSettings
     seed: NonNegativeInt
+
+    @property
+    def seeds_of_search(self) -> range:
+        """The seeds that every trial is trained with."""
+        return range(self.seed, self.seed + self.search_seeds)
+
+    @property
+    def seeds_of_finals(self) -> range:
+        """The seeds of the final runs, none of which the search has."""
+        return range(self.seed + FIRST_FINAL_SEED, self.seed + FIRST_FINAL_SEED + self.final_seeds)
 
 
 @dataclass(frozen=True)
@@ -61,14 +76,19 @@ class Plan:
 
     @property
     def runs(self) -> int:
-        """The number of trainings of the whole sweep."""
-        return len(self.settings.schedulers) * (self.settings.n_trials + self.settings.final_seeds)
+        """The number of trainings of the whole sweep, at most."""
+        return len(self.settings.schedulers) * sum(self._runs_of_a_scheduler())
 
     @property
     def steps(self) -> int:
-        """The number of optimizer steps of the whole sweep."""
+        """The number of optimizer steps of the whole sweep, at most."""
         search, final = (config.parse(cfg).train.total_steps for cfg in self.search_and_final())
-        return len(self.settings.schedulers) * (self.settings.n_trials * search + self.settings.final_seeds * final)
+        search_runs, final_runs = self._runs_of_a_scheduler()
+        return len(self.settings.schedulers) * (search_runs * search + final_runs * final)
+
+    def _runs_of_a_scheduler(self) -> tuple[int, int]:
+        settings = self.settings
+        return settings.n_trials * settings.search_seeds, settings.final_seeds * (2 if settings.final_default else 1)
 
     def search_and_final(self) -> tuple[DictConfig, DictConfig]:
         """The configs of a search run and of a final run of the first scheduler."""
@@ -108,6 +128,11 @@ def make(overrides: Sequence[str]) -> Plan:
     configs = for_each("sweep", overrides, names)
     plan = Plan(settings, configs, {name: search.space(scheduler_cfg) for name, scheduler_cfg in configs.items()})
     search.sampler(settings.sampler, settings.seed, 0)
+    search.pruner(settings.pruner)
+    if settings.pruner["name"] != "none" and settings.search_seeds > 1:
+        raise ConfigError(f"pruner={settings.pruner['name']} search_seeds={settings.search_seeds}: a pruner stops runs of one seed only")
+    if settings.search_seeds > FIRST_FINAL_SEED:
+        raise ConfigError(f"search_seeds={settings.search_seeds}: at most {FIRST_FINAL_SEED}, where the seeds of the final runs begin")
     if plan.specs()[0].data.holdout_images == 0:
         raise ConfigError("data.holdout_images=0: a search chooses on held-out images, at least 1")
     return plan

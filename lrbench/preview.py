@@ -25,7 +25,8 @@ def show(planned: Plan, console: Console) -> None:
         search_run, final_run = (config.settle(config.parse(cfg), machine, at_once) for cfg in planned.search_and_final())
         pace = loop.pace(search_run)
     settings, schedulers = planned.settings, len(specs)
-    search_runs, final_runs = schedulers * settings.n_trials, schedulers * settings.final_seeds
+    search_runs = schedulers * settings.n_trials * settings.search_seeds
+    final_runs = planned.runs - search_runs
     known = [run for run in results.read_all(planned.folder / "trials") if run.spec.scheduler.name in planned.configs]
     seconds = search_runs * _seconds(search_run, pace) + final_runs * _seconds(final_run, pace)
     seconds -= sum(_seconds(run.spec, pace) for run in known)

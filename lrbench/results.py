@@ -16,6 +16,9 @@ CHANCE_ACCURACY = 0.1
 MAX_POINTS = 2500  # a curve; MLflow's server returns no more
 
 
+Points = dict[str, list[tuple[int, float, int]]]  # of a run's metrics as they grow: step, value, milliseconds since 1970
+
+
 class Curve(Spec):
     """A metric by optimizer step. `times` are milliseconds since 1970, kept so that publishing twice adds nothing."""
 
@@ -28,7 +31,7 @@ class TrialResult(Spec):
     """One training run: its curves (`lr`, `train/loss`, `val/loss`, `val/accuracy`, `test/accuracy`) and what it took."""
 
     spec: TrialSpec
-    state: Literal["finished", "diverged", "failed"]
+    state: Literal["finished", "diverged", "failed", "pruned"]
     reason: str
     curves: dict[str, Curve]
     train_seconds: float
@@ -111,13 +114,14 @@ def read_all(folder: Path) -> list[TrialResult]:
 
 
 def write_lines(path: Path, results: Iterable[TrialResult]) -> None:
-    """Write results as JSON lines, without their curves but with their last values."""
+    """Write results as JSON lines, without their curves but with their last values, and all of the test accuracy."""
     write_text(path, "".join(f"{_line(result)}\n" for result in results))
 
 
 def _line(result: TrialResult) -> str:
     last = {name: Curve(steps=curve.steps[-1:], values=curve.values[-1:], times=curve.times[-1:]) for name, curve in result.curves.items()}
-    return result.model_copy(update={"curves": last}).model_dump_json(by_alias=True)
+    test = {name: curve for name, curve in result.curves.items() if name == "test/accuracy"}
+    return result.model_copy(update={"curves": last | test}).model_dump_json(by_alias=True)
 
 
 def read_lines(path: Path) -> list[TrialResult]:
@@ -129,3 +133,24 @@ def of_phase(results: Sequence[TrialResult], scheduler: str, phase: str) -> list
     """Return the runs of one scheduler in one phase, search or final, in the order of trial and seed."""
     mine = [result for result in results if (result.spec.scheduler.name, result.spec.phase) == (scheduler, phase)]
     return sorted(mine, key=lambda result: (result.spec.trial or 0, result.spec.seed))
+
+
+def trial_scores(search: Iterable[TrialResult]) -> dict[int, float]:
+    """Return the score of each trial of a scheduler's search, by its number: the mean over its runs of their last validation accuracy.
+
+    A run that diverged counts with chance accuracy; a trial of which a run was pruned has no score.
+    """
+    runs: dict[int, list[TrialResult]] = {}
+    for run in search:
+        runs.setdefault(run.spec.trial or 0, []).append(run)
+    return {
+        trial: sum(run.last("val/accuracy") for run in runs[trial]) / len(runs[trial])
+        for trial in sorted(runs)
+        if all(run.state != "pruned" for run in runs[trial])
+    }
+
+
+def chosen_trial(search: Iterable[TrialResult]) -> int | None:
+    """Return the trial of a scheduler's search that its final runs repeat: the one with the highest score, the first of several."""
+    scores = trial_scores(search)
+    return max(scores, key=lambda trial: scores[trial], default=None)

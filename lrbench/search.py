@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,11 @@ def describe(parameter: Parameter) -> str:
     return f"{text} when {parameter.when}" if parameter.when else text
 
 
+def is_log(parameter: Parameter) -> bool:
+    """Return whether it is drawn on a logarithmic scale."""
+    return bool(getattr(parameter.distribution, "log", False))
+
+
 def sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
     """Return a sampler for one trial: one seeded alike at each start would repeat its first points. Raises ConfigError."""
     name = str(component["_target_"]).removeprefix("optuna.samplers.")
@@ -115,6 +120,34 @@ def sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samp
             return kind(**{"seed": trial_seed, **component["args"]})
         except (TypeError, ValueError) as error:
             raise ConfigError(f"sampler={component['name']}: {error}") from error
+
+
+def pruner(component: Mapping[str, Any]) -> optuna.pruners.BasePruner:
+    """Return a pruner. Raises ConfigError."""
+    name = str(component["_target_"]).removeprefix("optuna.pruners.")
+    kind = getattr(optuna.pruners, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)):
+        raise ConfigError(f"pruner._target_={component['_target_']}: a class of optuna.pruners is expected")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return kind(**component["args"])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"pruner={component['name']}: {error}") from error
+
+
+class Watch:
+    """Says at each evaluation of a trial whether it goes on: from the trials told when it was asked, and from nothing that came later."""
+
+    def __init__(self, component: Mapping[str, Any], name: str, told: Sequence[FrozenTrial]) -> None:
+        self._study = optuna.create_study(study_name=name, direction="maximize", pruner=pruner(component))
+        self._study.add_trials(told)
+        self._trial = self._study.ask()
+
+    def __call__(self, evaluation: int, accuracy: float) -> bool:
+        """Take in the accuracy of an evaluation, from 1, and return whether the run goes on."""
+        self._trial.report(accuracy, evaluation)
+        return not self._trial.should_prune()
 
 
 class Study:
@@ -150,22 +183,41 @@ class Study:
         self._trials[number:] = self._study.get_trials(deepcopy=False)[number:]
         return values
 
-    def tell(self, number: int, value: float | None) -> None:
-        """Tell the accuracy of a trial; None for one that failed."""
-        if not self._trials[number].state.is_finished():
-            state = TrialState.FAIL if value is None else TrialState.COMPLETE
-            self._trials[number] = self._study.tell(number, value, state=state)
+    def tell(self, number: int, value: float | None, *, pruned: bool = False, evaluations: Sequence[float] = ()) -> None:
+        """Tell the accuracy of a trial, None for one that failed, and those of its evaluations where a pruner is to know them."""
+        if self._trials[number].state.is_finished():
+            return
+        trial = optuna.Trial(self._study, self._trials[number]._trial_id)
+        for evaluation, accuracy in enumerate(evaluations, 1):
+            trial.report(accuracy, evaluation)
+        if pruned:
+            self._trials[number] = self._study.tell(number, state=TrialState.PRUNED)
+        else:
+            self._trials[number] = self._study.tell(number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+
+    def watch(self, component: Mapping[str, Any], told: int) -> Watch:
+        """Return what decides over a run that was asked when so many trials had been told."""
+        return Watch(component, self._study.study_name, self._trials[:told])
 
     def importances(self) -> dict[str, float]:
-        """Return how much each hyperparameter mattered for reaching the best tenth of the trials, the most important first.
-
-        The numbers make 1 together (PED-ANOVA, https://arxiv.org/abs/2304.10255). Nothing for fewer than MIN_TRIALS trials, or
-        where all came to the same.
-        """
+        """Return how much each hyperparameter mattered in the trials so far, as `importances` does."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
-            return {}
-        return optuna.importance.get_param_importances(self._study)
+        return importances(self._space, [(trial.params, trial.value) for trial in complete if trial.value is not None])
+
+
+def importances(space: Space, trials: Sequence[tuple[Mapping[str, Value], float]]) -> dict[str, float]:
+    """Return how much each hyperparameter mattered for reaching the best tenth of the trials, the most important first.
+
+    A trial is what was drawn for it, and its accuracy. The numbers make 1 together (PED-ANOVA, https://arxiv.org/abs/2304.10255). Nothing
+    for fewer than MIN_TRIALS trials, or where all came to the same.
+    """
+    if len(trials) < MIN_TRIALS or len({value for _, value in trials}) == 1:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    for values, accuracy in trials:
+        drawn = {key: space[key].distribution for key in values}
+        study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=drawn, value=accuracy))
+    return optuna.importance.get_param_importances(study)
 
 
 def _collect(node: Any, key: str, written: str, cfg: DictConfig, found: Space) -> None:

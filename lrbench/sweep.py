@@ -5,80 +5,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 
-from lrbench import cli, config, plan, results, search
+from lrbench import cli, config, plan, provenance, results, search
 from lrbench.config import Machine, TrialSpec
+from lrbench.contender import Contender
 from lrbench.display import Board, saying
 from lrbench.executors import Executor, Inline, LocalWorkers, OnProgress, RunError
-from lrbench.plan import Plan, Settings
+from lrbench.plan import Plan
 from lrbench.results import TrialResult
 from lrbench.tracking import Publisher, store_uri, ui_command
-
-FIRST_FINAL_SEED = 1000  # final seeds begin so far above the search's
-
-
-@dataclass
-class Contender:
-    """One scheduler on its way through the sweep: hands out the runs that may start, and takes in their results.
-
-    Results are told to the study in the order of their trials, so that the same sweep asks for the same trials whatever ends first.
-    """
-
-    cfg: DictConfig
-    settings: Settings
-    machine: Machine
-    runs_at_once: int
-    study: search.Study
-    asked: int = 0
-    told: int = 0
-    ended: dict[int, TrialResult | None] = field(default_factory=dict)
-    finals_started: bool = False
-
-    def ready(self) -> list[TrialSpec]:
-        """Return the runs that may start now and have not been handed out."""
-        specs = []
-        while True:
-            if self.asked < self.settings.n_trials and self.asked - self.told < self.settings.pending_trials:
-                specs.append(self._spec(self.cfg, self.asked, seed=self.settings.seed, phase="search"))
-                self.asked += 1
-            elif self.told in self.ended:
-                result = self.ended[self.told]
-                self.study.tell(self.told, None if result is None else result.last("val/accuracy"))
-                self.told += 1
-            else:
-                break
-        if self.told == self.settings.n_trials and not self.finals_started:
-            self.finals_started = True
-            specs += self._finals()
-        return specs
-
-    def take(self, spec: TrialSpec, result: TrialResult | None) -> None:
-        """Take in how a run ended; None where it failed."""
-        if spec.phase == "search":
-            assert spec.trial is not None
-            self.ended[spec.trial] = result
-
-    def best(self) -> TrialResult | None:
-        """Return the trial with the highest validation accuracy, the first of several; None where all failed."""
-        complete = [result for _, result in sorted(self.ended.items()) if result is not None]
-        return max(complete, key=lambda result: result.last("val/accuracy"), default=None)
-
-    def _finals(self) -> list[TrialSpec]:
-        best = self.best()
-        if best is None or best.spec.trial is None:
-            return []
-        cfg = plan.for_final_runs(self.cfg, self.settings)
-        first = self.settings.seed + FIRST_FINAL_SEED
-        return [self._spec(cfg, best.spec.trial, seed=seed, phase="final") for seed in range(first, first + self.settings.final_seeds)]
-
-    def _spec(self, cfg: DictConfig, trial: int, **labels: Any) -> TrialSpec:
-        return config.settle(config.parse(cfg, self.study.ask(trial), trial=trial, **labels), self.machine, self.runs_at_once)
 
 
 def sweep(overrides: Sequence[str]) -> None:
@@ -95,6 +34,7 @@ def sweep(overrides: Sequence[str]) -> None:
         with saying(console) as say:
             machine = executor.examine(planned.specs(), say)
         plan.write_config(planned)
+        provenance.record_start(planned.folder, again)
         console.print(_introduction(planned, machine, executor.runs_at_once))
         publisher = Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name)
         contenders = [
@@ -122,14 +62,17 @@ def _run(contenders: Sequence[Contender], executor: Executor, trials: Path, boar
     while unasked or running:
         while unasked:
             contender = unasked.popleft()
-            for spec in contender.ready():
+            specs = contender.ready()
+            board.spare(contender.spared)
+            contender.spared.clear()
+            for spec in specs:
                 if result := known.get(spec.key()):
                     contender.take(spec, result)
                     publisher.publish(result)
                     board.known(result)
                     unasked.append(contender)
                 else:
-                    running[executor.submit(spec)] = contender, spec
+                    running[executor.submit(spec, partial(contender.watch, spec))] = contender, spec
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             contender, spec = running.pop(future)
             try:

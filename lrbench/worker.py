@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lrbench import loop
@@ -31,7 +32,8 @@ def _serve(request: dict[str, Any], answer: Answer) -> None:
             specs = [TrialSpec.model_validate(spec) for spec in request["examine"]]
             answer(machine=loop.examine(specs, lambda text: answer(say=text)).model_dump())
         else:
-            result = loop.train_one(TrialSpec.model_validate(request["train"]), lambda progress: answer(progress=vars(progress)))
+            goes_on = partial(_ask, answer) if request["watched"] else None
+            result = loop.train_one(TrialSpec.model_validate(request["train"]), lambda progress: answer(progress=vars(progress)), goes_on)
             answer(result=result.model_dump(by_alias=True))
     except BrokenPipeError:  # the coordinator is gone
         sys.exit(1)
@@ -40,6 +42,12 @@ def _serve(request: dict[str, Any], answer: Answer) -> None:
     except Exception as error:  # the run's failure, and not the worker's
         traceback.print_exc()
         answer(failure=f"{type(error).__name__}: {error}")
+
+
+def _ask(answer: Answer, evaluation: int, accuracy: float) -> bool:
+    """Return whether the coordinator lets a run go on."""
+    answer(evaluated=(evaluation, accuracy))
+    return bool(json.loads(sys.stdin.readline())["goes_on"])
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_module
 
-from lrbench import config
+from lrbench import config, plan
 from lrbench.config import TrialSpec
 
 ROOT = Path(__file__).parents[1]
+SWEEP = ("sweep=smoke", "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
 SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.batch_size=32", "train.threads=1", "device=cpu")
 
 Spec = Callable[..., TrialSpec]
@@ -23,6 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def hydra() -> Iterator[None]:
+    plan.register_sweeps()
     with initialize_config_module("lrbench.conf", version_base="1.3"):
         yield
 
@@ -31,6 +33,22 @@ def hydra() -> Iterator[None]:
 def spec() -> Spec:
     """Returns the run of the given overrides, on few synthetic images."""
     return lambda *overrides: config.parse(config.load("config", [*SMALL, *overrides]))
+
+
+def run_sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Runs the sweep of the tests in a folder."""
+    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sweep, to be left as it is."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done = run_sweep(folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from tests.conftest import ROOT
 
 # No module imports one that stands below it here.
 ORDER = [
-    "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures", "tracking",
-    "report", "catalogue", "display", "cli", "executors", "worker", "plan", "preview", "curves", "train", "sweep",
+    "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures",
+    "tracking", "provenance", "report", "catalogue", "display", "cli", "executors", "worker", "plan", "contender", "preview",
+    "curves", "train", "sweep",
 ]  # fmt: skip
 ONLY_IN = {
     "optuna": {"search"},
