@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from hydra import initialize_config_module
 
-from lrbench import checks, config, pictures, report, results, schedules, search
+from lrbench import checks, comparison, config, pictures, results, schedules, search, sections
 from lrbench.config import TrialSpec
 
 GROUPS = {
@@ -54,7 +54,7 @@ class Measured(NamedTuple):
     """How a scheduler came out of a committed sweep."""
 
     sweep: str
-    row: report.Row
+    row: comparison.Row
     place: int
     of: int
 
@@ -104,7 +104,7 @@ def render(pages: Mapping[str, Page], sweeps: Mapping[str, Sequence[Measured]]) 
         "peak": PEAK,
         "percent": lambda fraction: f"{100 * fraction:.2f}",
         "isnan": math.isnan,
-        "arguments_of": report.arguments,
+        "arguments_of": sections.arguments,
         "keys": _keys_as_code,
     }
     return environment.from_string(template).render(values)
@@ -241,7 +241,7 @@ def measured(sweeps: Path) -> dict[str, list[Measured]]:
     """Return how each scheduler came out of the committed sweeps."""
     found: dict[str, list[Measured]] = {}
     for path in sorted(sweeps.glob("*/results.jsonl")):
-        rows = report.ranking(results.read_lines(path))
+        rows = comparison.ranking(results.read_lines(path)).rows
         for place, row in enumerate(rows, 1):
             found.setdefault(row.scheduler, []).append(Measured(path.parent.name, row, place, len(rows)))
     return found

@@ -3,6 +3,7 @@
 0 done; 1 something failed; 2 the user wrote something that cannot be; 130 interrupted.
 """
 
+import errno
 import itertools
 import os
 import re
@@ -31,20 +32,29 @@ def command(config_name: str, task: Task) -> None:
     sys.argv[1:] = [f"{FORCED}{text}" if text.startswith("scheduler.") else text for text in sys.argv[1:]]
 
     def inside_hydra(cfg: DictConfig) -> None:
-        with _exit_codes(config_name):  # here too: for what leaves a job by itself, Hydra prints a line of its own
+        with exit_codes(config_name):  # here too: for what leaves a job by itself, Hydra prints a line of its own
             task([text.removeprefix(FORCED) for text in HydraConfig.get().overrides.task])
 
-    with _exit_codes(config_name):
+    with exit_codes(config_name):
         hydra.main(config_path="pkg://lrbench.conf", config_name=config_name, version_base="1.3")(inside_hydra)()
 
 
 @contextmanager
-def _exit_codes(config_name: str) -> Iterator[None]:
+def exit_codes(config_name: str = "config") -> Iterator[None]:
+    """End the program with the code and the message of what goes wrong inside."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        print(
+            f"error: no room left on the disk{where}; nothing is damaged, and the same command goes on once there is room", file=sys.stderr
+        )
+        sys.exit(1)
     except (config.ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explained(error, config_name, sys.argv[1:])}", file=sys.stderr)
         sys.exit(2)

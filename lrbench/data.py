@@ -119,13 +119,13 @@ class Batches:
         self.size, self.pixels = padded.shape[1], padded.reshape(-1, 3)
         self.mirrored = self._coins() if spec.flip == "alternating" else None
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the whole batches of an epoch: images as `Normalize` makes them, labels (batch_size,)."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the whole batches of an epoch from number `first` on: images as `Normalize` makes them, labels (batch_size,)."""
         device, count = self.split.images.device, len(self.split)
         order = torch.randperm(count, generator=self.generator).to(device)
         shifts = torch.randint(0, 2 * self.spec.crop_padding + 1, (2, count), generator=self.generator).to(device)
         flips = self._flips(number).to(device)
-        for start in range(0, count - self.batch_size + 1, self.batch_size):
+        for start in range(first * self.batch_size, count - self.batch_size + 1, self.batch_size):
             chosen = order[start : start + self.batch_size]
             yield self.normalize(self._crop(chosen, shifts[:, chosen], flips[chosen])), self.split.labels[chosen]
 

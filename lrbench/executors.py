@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -26,6 +27,18 @@ GoesOn = Callable[[int, float], bool]  # asked at the evaluations of a run, from
 Watch = Callable[[], GoesOn | None]  # called where a run is begun; None where nothing may stop it
 Say = Callable[[str], None]
 OnProgress = Callable[[TrialSpec, dict[str, Any]], None]  # with the fields of `loop.Progress`
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where the states of runs are kept, and the seconds between two of a run."""
+
+    folder: Path
+    seconds: float
+
+    def of(self, spec: TrialSpec) -> Path:
+        """Return the file of a run."""
+        return self.folder / f"{spec.key()}.pt"
 
 
 class Executor(Protocol):
@@ -48,8 +61,8 @@ class Inline:
 
     runs_at_once = 1
 
-    def __init__(self, on_progress: OnProgress) -> None:
-        self._on_progress = on_progress
+    def __init__(self, checkpoints: Checkpoints, on_progress: OnProgress) -> None:
+        self._checkpoints, self._on_progress = checkpoints, on_progress
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
         from lrbench.loop import examine
@@ -62,7 +75,8 @@ class Inline:
 
         future: Future[TrialResult] = Future()
         try:
-            future.set_result(train_one(spec, lambda progress: self._on_progress(spec, vars(progress)), watch()))
+            checkpoint, seconds = self._checkpoints.of(spec), self._checkpoints.seconds
+            future.set_result(train_one(spec, lambda progress: self._on_progress(spec, vars(progress)), watch(), checkpoint, seconds))
         except (ConfigError, RuntimeError, ArithmeticError) as error:
             future.set_exception(RunError(f"{type(error).__name__}: {error}"))
         return future
@@ -77,20 +91,23 @@ class LocalWorkers:
     This process itself never imports torch: the first worker answers what must be known before the others start.
     """
 
-    def __init__(self, workers: int | Literal["auto"], logs: Path, on_progress: OnProgress) -> None:
+    def __init__(
+        self, workers: int | Literal["auto"], logs: Path, checkpoints: Checkpoints, on_progress: OnProgress, silence_seconds: float = 300
+    ) -> None:
         self.runs_at_once = 1
         self._wanted, self._logs, self._on_progress, self._closing = workers, logs, on_progress, False
         self._jobs: queue.Queue[tuple[TrialSpec, Watch, Future[TrialResult]] | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
         logs.mkdir(parents=True, exist_ok=True)
-        self._workers = [_Worker(logs / "worker-0.log")]
+        self._checkpoints, self._silence_seconds = checkpoints, silence_seconds
+        self._workers = [_Worker(logs / "worker-0.log", silence_seconds)]
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
         machine = self._workers[0].examine(specs, say)
         self.runs_at_once = machine.runs_at_once(specs[0].device) if self._wanted == "auto" else self._wanted
         for number in range(1, self.runs_at_once):
             gpu = str(number % machine.gpus) if machine.device == "cuda:0" else None
-            self._workers.append(_Worker(self._logs / f"worker-{number}.log", gpu))
+            self._workers.append(_Worker(self._logs / f"worker-{number}.log", self._silence_seconds, gpu))
         for worker in self._workers:
             self._threads.append(threading.Thread(target=self._feed, args=(worker,), daemon=True))
             self._threads[-1].start()
@@ -124,21 +141,23 @@ class LocalWorkers:
         for _ in range(MAX_DEATHS):
             if self._closing:
                 raise RunError("the sweep was ended")
-            answer = worker.train(spec, self._on_progress, watch())
+            answer = worker.train(spec, self._checkpoints, self._on_progress, watch())
             if answer is not None:
                 return answer
             worker.kill()
             worker.close()
             if not self._closing:
                 worker.start()
-        raise RunError(f"its worker process died {MAX_DEATHS} times; see {worker.log}")
+        silent = f" (killed after {self._silence_seconds:g} s without a sign of life)" if worker.was_silent else ""
+        raise RunError(f"its worker process died {MAX_DEATHS} times{silent}; see {worker.log}")
 
 
 class _Worker:
     """A process of `lrbench.worker`: a line of JSON in for each request, lines of JSON out until it is answered."""
 
-    def __init__(self, log: Path, gpu: str | None = None) -> None:
-        self.log, self._gpu = log, gpu
+    def __init__(self, log: Path, silence_seconds: float, gpu: str | None = None) -> None:
+        self.log, self._gpu, self._silence_seconds = log, gpu, silence_seconds
+        self.was_silent = False
         self.start()
 
     def start(self) -> None:
@@ -167,9 +186,11 @@ class _Worker:
                 return Machine.model_validate(message["machine"])
         raise RunError(f"the first worker process died; see {self.log}:\n{self.log.read_text()[-2000:]}")
 
-    def train(self, spec: TrialSpec, on_progress: OnProgress, goes_on: GoesOn | None) -> TrialResult | None:
+    def train(self, spec: TrialSpec, checkpoints: Checkpoints, on_progress: OnProgress, goes_on: GoesOn | None) -> TrialResult | None:
         """Return the result of a run, or None where the process dies at it. Raises RunError where the run fails."""
-        for message in self._answers({"train": _plain(spec), "watched": goes_on is not None}):
+        kept = {"checkpoint": str(checkpoints.of(spec)), "checkpoint_seconds": checkpoints.seconds}
+        request = {"train": _plain(spec), **kept, "watched": goes_on is not None}
+        for message in self._answers(request):
             if "progress" in message:
                 on_progress(spec, message["progress"])
             elif "evaluated" in message and goes_on is not None:
@@ -192,11 +213,24 @@ class _Worker:
         self._process.stdout.close()
 
     def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
-        """Yield what the process answers; nothing more when it has died."""
+        """Yield what the process answers; nothing more when it has died, or was killed for its silence."""
         assert self._process.stdout
+        self.was_silent = False
         self._write(request)
-        for line in self._process.stdout:
+        lines = iter(self._process.stdout)
+        while True:
+            alarm = threading.Timer(self._silence_seconds, self._kill_silent)
+            if "train" in request:  # a download may be silent for longer
+                alarm.start()
+            line = next(lines, None)
+            alarm.cancel()
+            if line is None:
+                return
             yield json.loads(line)
+
+    def _kill_silent(self) -> None:
+        self.was_silent = True
+        self._process.kill()
 
     def _write(self, message: dict[str, object]) -> None:
         """Write a line to the process; where it has died, reading will find that."""

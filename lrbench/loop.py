@@ -4,7 +4,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from lrbench import checks, data, schedules
+from lrbench import checkpoints, checks, data, schedules
 from lrbench.config import ConfigError, Machine, TrialSpec, settle
 from lrbench.results import Curve, Points, TrialResult, thinned
 
@@ -27,6 +27,9 @@ PROGRESS_SECONDS = 0.2
 LIVE_AFTER_SECONDS = 30.0  # of training, from when on a run's curves are told while they grow
 LIVE_EVERY_SECONDS = 5.0
 WARM_UP_STEPS, TIMED_STEPS = 3, 30  # of a measurement of the pace
+
+
+GoesOn = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,16 @@ class Progress:
 
 
 def train_one(
-    spec: TrialSpec, on_progress: Callable[[Progress], None] = lambda progress: None, goes_on: Callable[[int, float], bool] | None = None
+    spec: TrialSpec,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    goes_on: GoesOn | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60,
 ) -> TrialResult:
     """Train the network that `spec` describes. The same spec gives the same result, bit by bit on one kind of CPU.
 
     `goes_on` is asked at each evaluation but the last, from 1, with its accuracy; where it says no, the run is pruned.
+    A run keeps its state in the file `checkpoint`, anew every `checkpoint_seconds`, and goes on from one that is there.
     Raises ConfigError where the spec cannot be run here.
     """
     spec = settle(spec, machine(spec.device))
@@ -53,46 +61,76 @@ def train_one(
     schedule = schedules.start(spec)
     run = _Run(spec, data.load(spec.data, torch.device(spec.device)))
     record = _Record(spec.train.total_steps)
-    started, eval_seconds, shown = time.perf_counter(), 0.0, 0.0
-    told = started + LIVE_AFTER_SECONDS - LIVE_EVERY_SECONDS
-    for step, (images, labels) in enumerate(run.batches()):
+    if checkpoint and (state := checkpoints.load(checkpoint)):
+        _restore(state, run, record, schedule)
+        if goes_on:
+            for evaluation, accuracy in record.evaluations():
+                goes_on(evaluation, accuracy)
+    began, shown, saved = time.perf_counter() - record.seconds, 0.0, time.perf_counter()
+    told = saved + LIVE_AFTER_SECONDS - LIVE_EVERY_SECONDS
+    for step, (images, labels) in enumerate(run.batches(record.steps), record.steps):
         run.set_rate(schedule, step)
         record.losses.append(run.step(images, labels))
         record.add_rate(run.rate())
-        done = step + 1
-        if done in run.eval_steps:
-            evaluating = time.perf_counter()
-            record.flush_losses(done)
-            if record.state == "finished" and len(run.data.holdout):
-                record.add(done, "val", run.evaluate(run.data.holdout))
-            if record.state == "finished" and spec.phase == "final" and spec.train.test_curve and done < spec.train.total_steps:
-                record.add(done, "test", run.evaluate(run.data.test))
-            eval_seconds += time.perf_counter() - evaluating
-            if record.state == "finished" and goes_on and done < spec.train.total_steps and not goes_on(*record.evaluation()):
-                record.end("pruned", f"the pruner stopped it after {done} steps")
+        if record.steps in run.eval_steps:
+            _evaluate(run, record, goes_on)
             if record.state != "finished":
                 break
             schedule.observe(record.latest_loss())
-        if time.perf_counter() - shown > PROGRESS_SECONDS or done in run.eval_steps:
-            shown = time.perf_counter()
-            tell = shown - told > LIVE_EVERY_SECONDS
-            told = shown if tell else told
-            points = record.new_points() if tell else {}
-            on_progress(Progress(done / spec.train.steps_per_epoch, record.rate, record.latest("val/accuracy"), points))
-    train_seconds = time.perf_counter() - started - eval_seconds
+        now = time.perf_counter()
+        if now - shown > PROGRESS_SECONDS or record.steps in run.eval_steps:
+            points = record.new_points() if now - told > LIVE_EVERY_SECONDS else {}
+            shown, told = now, now if points else told
+            on_progress(Progress(record.steps / spec.train.steps_per_epoch, record.rate, record.latest("val/accuracy"), points))
+        if checkpoint and now - saved > checkpoint_seconds:
+            record.seconds = now - began
+            checkpoints.save(checkpoint, _state(run, record, schedule))
+            saved = time.perf_counter()
+    train_seconds = time.perf_counter() - began - record.eval_seconds
     if spec.phase == "final" and record.state == "finished":
-        evaluating = time.perf_counter()
-        record.add(spec.train.total_steps, "test", run.evaluate(run.data.test))
-        eval_seconds += time.perf_counter() - evaluating
+        record.add("test", run)
+    if checkpoint:
+        checkpoints.remove(checkpoint)
     return TrialResult(
         spec=spec,
         state=record.state,
         reason=record.reason,
         curves=record.curves(),
         train_seconds=train_seconds,
-        eval_seconds=eval_seconds,
+        eval_seconds=record.eval_seconds,
         environment=environment(run.device),
     )
+
+
+def _evaluate(run: "_Run", record: "_Record", goes_on: GoesOn | None) -> None:
+    """Record the losses since the last evaluation and how the network does now; end the run where it has diverged or is pruned."""
+    train, last = run.spec.train, record.steps == run.spec.train.total_steps
+    record.flush_losses()
+    if record.state == "finished" and len(run.data.holdout):
+        record.add("val", run)
+    if record.state == "finished" and train.test_curve and run.spec.phase == "final" and not last:
+        record.add("test", run)
+    if record.state == "finished" and not last and goes_on and not goes_on(*record.evaluations()[-1]):
+        record.end("pruned", f"the pruner stopped it after {record.steps} steps")
+
+
+def _state(run: "_Run", record: "_Record", schedule: schedules.Schedule | schedules.LiveSchedule) -> dict[str, Any]:
+    return {
+        "net": run.net.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
+        "generator": run.epoch_state(record.steps),
+        "record": record.state_dict(),
+        "schedule": schedule.state(),
+    }
+
+
+def _restore(state: Mapping[str, Any], run: "_Run", record: "_Record", schedule: schedules.Schedule | schedules.LiveSchedule) -> None:
+    run.net.load_state_dict(state["net"])
+    for optimizer, known in zip(run.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(known)
+    run.generator_state = state["generator"]
+    record.load_state_dict(state["record"], run.device)
+    schedule.restore(state["schedule"])
 
 
 @dataclass(frozen=True)
@@ -175,23 +213,32 @@ class _Run:
         self.normalize = data.Normalize(self.device)
         self.net = _network(spec, self.data).to(self.device).to(memory_format=torch.channels_last)
         self.optimizers = _optimizers(spec, self.net)
+        self.generator = generator(spec.seed, "batches")
+        self.generator_state: Tensor | None = None  # at the beginning of the epoch
         self.averages = spec.scheduler.target == schedules.SCHEDULE_FREE
         epochs, per_epoch, total = spec.train.eval_epochs, spec.train.steps_per_epoch, spec.train.total_steps
         evaluations = range(1, math.ceil(total / (epochs * per_epoch)) + 1)
         self.eval_steps = {min(total, max(1, round(number * epochs * per_epoch))) for number in evaluations} | {total}
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the images and labels of each step of the run."""
+    def batches(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images and labels of each step of the run, from step `start` on."""
         train = self.spec.train
-        source = data.Batches(self.data.train, self.spec.data, train.batch_size, generator(self.spec.seed, "batches"))
-        left, epoch = train.total_steps, 0
+        source = data.Batches(self.data.train, self.spec.data, train.batch_size, self.generator)
+        if self.generator_state is not None:
+            self.generator.set_state(self.generator_state)
+        left, (epoch, first) = train.total_steps - start, divmod(start, train.steps_per_epoch)
         while left:
-            for batch in source.epoch(epoch):
+            self.generator_state = self.generator.get_state()
+            for batch in source.epoch(epoch, first):
                 yield batch
                 left -= 1
                 if not left:
                     return
-            epoch += 1
+            epoch, first = epoch + 1, 0
+
+    def epoch_state(self, steps: int) -> Tensor | None:
+        """Return the state of the generator at the beginning of the epoch that the step after `steps` is in."""
+        return self.generator_state if steps % self.spec.train.steps_per_epoch else self.generator.get_state()
 
     def set_rate(self, schedule: schedules.Schedule | schedules.LiveSchedule, step: int) -> None:
         """Give the optimizers the rate of a step, and the momentum where the schedule has one."""
@@ -258,6 +305,7 @@ class _Record:
     def __init__(self, total_steps: int) -> None:
         self.losses: list[Tensor] = []
         self.steps, self.rate = 0, 0.0
+        self.seconds, self.eval_seconds = 0.0, 0.0  # at the last checkpoint, evaluations included; and of the evaluations so far
         self.state: Literal["finished", "diverged", "pruned"] = "finished"
         self.reason = ""
         self._block = max(1, math.ceil(total_steps / LOSS_POINTS))
@@ -272,33 +320,45 @@ class _Record:
             self._add(self.steps, "lr", rate)
         self.steps += 1
 
-    def flush_losses(self, done: int) -> None:
+    def flush_losses(self) -> None:
+        """Take the losses off the device; end the run where one is not finite."""
         losses = torch.stack(self.losses).double().cpu().numpy()
         self.losses.clear()
-        first = done - len(losses)
+        first = self.steps - len(losses)
         for start in range(0, len(losses), self._block):
             block = losses[start : start + self._block]
             if not np.isfinite(block).all():
-                self.end("diverged", f"the loss is not finite after {done} steps")
+                self.end("diverged", f"the loss is not finite after {self.steps} steps")
                 return
             self._add(first + start + len(block), "train/loss", float(block.mean()))
 
-    def add(self, step: int, split: str, loss_and_accuracy: tuple[float, float]) -> None:
-        loss, accuracy = loss_and_accuracy
+    def add(self, part: Literal["val", "test"], run: "_Run") -> None:
+        """Evaluate the run on its validation or test images; end it where the loss is not finite."""
+        began = time.perf_counter()
+        loss, accuracy = run.evaluate(run.data.holdout if part == "val" else run.data.test)
+        self.eval_seconds += time.perf_counter() - began
         if not math.isfinite(loss):
-            self.end("diverged", f"the {split} loss is not finite after {step} steps")
+            self.end("diverged", f"the {part} loss is not finite after {self.steps} steps")
             return
-        self._add(step, f"{split}/loss", loss)
-        self._add(step, f"{split}/accuracy", accuracy)
+        self._add(self.steps, f"{part}/loss", loss)
+        self._add(self.steps, f"{part}/accuracy", accuracy)
 
     def end(self, state: Literal["diverged", "pruned"], reason: str) -> None:
         """Take in that the run ends early."""
         self.state, self.reason = state, reason
 
-    def evaluation(self) -> tuple[int, float]:
-        """Return the number of the last evaluation, from 1, and its validation accuracy."""
-        points = self._points["val/accuracy"]
-        return len(points), points[-1][1]
+    def evaluations(self) -> list[tuple[int, float]]:
+        """Return the numbers of the evaluations, from 1, and their validation accuracies."""
+        return [(number, value) for number, (_, value, _) in enumerate(self._points.get("val/accuracy", []), 1)]
+
+    def state_dict(self) -> dict[str, Any]:
+        losses = torch.stack(self.losses).cpu() if self.losses else torch.zeros(0)
+        numbers = {"steps": self.steps, "rate": self.rate, "seconds": self.seconds, "eval_seconds": self.eval_seconds}
+        return {**numbers, "losses": losses, "points": self._points}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        self.steps, self.rate, self.seconds, self.eval_seconds = (state[name] for name in ("steps", "rate", "seconds", "eval_seconds"))
+        self.losses, self._points = list(state["losses"].to(device).unbind()), state["points"]
 
     def latest(self, metric: str) -> float | None:
         return self._points[metric][-1][1] if self._points.get(metric) else None

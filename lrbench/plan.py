@@ -1,6 +1,7 @@
 """What a sweep is made of, checked: its settings, a config and a search space for each scheduler, and its folder."""
 
 import importlib.resources
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import filelock
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench import config, results, search
 from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
@@ -19,14 +20,31 @@ from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
 FIRST_FINAL_SEED = 1000  # final seeds begin so far above the search's
 
 # What may change when a sweep is started again; all else would make other runs.
-CHANGEABLE = ("schedulers", "scheduler", "n_trials", "final_seeds", "final_default", "executor", "tracking", "out", "allow", "dry_run")
+CHANGEABLE = (
+    "schedulers",
+    "scheduler",
+    "n_trials",
+    "final_seeds",
+    "final_default",
+    "executor",
+    "tracking",
+    "out",
+    "allow",
+    "dry_run",
+    "fresh",
+)
 
 
 class ExecutorSettings(Spec):
-    """`workers` is the number of runs at once."""
+    """`workers` is the number of runs at once: each keeps a checkpoint every `checkpoint_seconds`.
+
+    A worker process that is silent for `silence_seconds` is taken for dead.
+    """
 
     name: Literal["local", "inline"]
     workers: PositiveInt | Literal["auto"]
+    checkpoint_seconds: PositiveFloat
+    silence_seconds: PositiveInt = 300
 
 
 class Settings(Spec):
@@ -75,6 +93,11 @@ class Plan:
         return Path(self.first.out) / self.settings.name
 
     @property
+    def journal(self) -> Path:
+        """Optuna's journal, a view of the results: without it, the same trials are asked again."""
+        return self.folder / "study.journal"
+
+    @property
     def runs(self) -> int:
         """The number of trainings of the whole sweep, at most."""
         return len(self.settings.schedulers) * sum(self._runs_of_a_scheduler())
@@ -111,7 +134,7 @@ class Plan:
         """Return the search of a scheduler, with what its journal knows."""
         cfg, space = self.configs[scheduler], self.spaces[scheduler]
         defaults = {key: OmegaConf.select(cfg, key) for key in space}
-        return search.Study(self.folder / "study.journal", scheduler, space, defaults, self.settings.sampler, self.settings.seed)
+        return search.Study(self.journal, scheduler, space, defaults, self.settings.sampler, self.settings.seed)
 
 
 def make(overrides: Sequence[str]) -> Plan:
@@ -155,11 +178,20 @@ def for_final_runs(cfg: DictConfig, settings: Settings) -> DictConfig:
 def claimed(plan: Plan) -> Iterator[None]:
     """Hold the sweep's folder, so that no other sweep writes into it; where a ConfigError ends its use, nothing new is left."""
     try:
+        if plan.first.fresh and plan.folder.exists():
+            with filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
+                plan.folder.rename(_free_name(plan.folder))
         with results.folder_for_runs(plan.folder), filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
             check_same(plan)
+            search.mend(plan.journal)
             yield
     except filelock.Timeout as error:
         raise ConfigError(f"{plan.folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
+
+
+def _free_name(folder: Path) -> Path:
+    """Return the first of `folder`.1, `folder`.2, … that is not there."""
+    return next(path for number in itertools.count(1) if not (path := folder.with_name(f"{folder.name}.{number}")).exists())
 
 
 def write_config(plan: Plan) -> None:
@@ -217,7 +249,8 @@ def check_same(plan: Plan) -> None:
     old, new = _leaves(old), _leaves(new)
     if differing := [f"  {key}: {old.get(key)} there, {new.get(key)} now" for key in sorted(old | new) if old.get(key) != new.get(key)]:
         lines = "\n".join(differing)
-        raise ConfigError(f"{plan.folder} holds runs of another config:\n{lines}\nGive this sweep a name=… of its own.")
+        ways_out = "Give this sweep a name=… of its own, or move that folder aside with fresh=true."
+        raise ConfigError(f"{plan.folder} holds runs of another config:\n{lines}\n{ways_out}")
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

@@ -38,6 +38,13 @@ class Schedule:
     def observe(self, loss: float) -> None:
         """Take in the loss of an evaluation, which a table does not look at."""
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs: nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+
 
 class LiveSchedule:
     """A schedule that looks at the loss of each evaluation, as ReduceLROnPlateau does: no table can hold it."""
@@ -55,6 +62,15 @@ class LiveSchedule:
     def observe(self, loss: float) -> None:
         """Take in the loss of an evaluation."""
         self._scheduler.step(loss)  # type: ignore[arg-type]  # a metric, in torch's own class
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs: the rate, and what the scheduler has seen."""
+        return {"lr": self.rate(0), "scheduler": self._scheduler.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._optimizer.param_groups[0]["lr"] = state["lr"]
+        self._scheduler.load_state_dict(state["scheduler"])
 
 
 def start(spec: TrialSpec) -> Schedule | LiveSchedule:

@@ -1,5 +1,7 @@
 """Search a scheduler's hyperparameters: the only file that knows Optuna."""
 
+import json
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from lrbench.config import ConfigError, Spec, validated
 from lrbench.formula import Formula
 
 Value = float | int | str | bool
+LOCK_FILE_SUFFIX = ".lock"  # Optuna's, after the journal's name
 MIN_TRIALS = 10  # for importances: Optuna's compare the best tenth with the others
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -148,6 +151,26 @@ class Watch:
         """Take in the accuracy of an evaluation, from 1, and return whether the run goes on."""
         self._trial.report(accuracy, evaluation)
         return not self._trial.should_prune()
+
+
+def mend(journal: Path) -> None:
+    """Make a journal whole that a crash tore: drop a line that was cut short, or set the file aside where there is more to it.
+
+    Nobody else may be at work on it. Nothing is lost: what is asked follows from what was told, and the results are told again.
+    """
+    Path(f"{journal}{LOCK_FILE_SUFFIX}").unlink(missing_ok=True)  # of a process that was killed; Optuna would wait for 30 s
+    if not journal.exists():
+        return
+    text = journal.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    try:
+        for line in whole.splitlines():
+            json.loads(line)
+    except ValueError:
+        journal.replace(journal.with_name(f"{journal.name}.damaged"))
+        return
+    if len(whole) < len(text):
+        os.truncate(journal, len(whole))
 
 
 class Study:

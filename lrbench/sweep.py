@@ -7,17 +7,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from lrbench import cli, config, plan, provenance, results, search
+from lrbench import cli, config, plan, provenance, results, search, sync, ui
 from lrbench.config import Machine, TrialSpec
 from lrbench.contender import Contender
 from lrbench.display import Board, saying
-from lrbench.executors import Executor, Inline, LocalWorkers, OnProgress, RunError
+from lrbench.executors import Checkpoints, Executor, Inline, LocalWorkers, OnProgress, RunError
 from lrbench.plan import Plan
 from lrbench.results import TrialResult
-from lrbench.tracking import Publisher, store_uri, ui_command
+from lrbench.tracking import Publisher
 
 
 def sweep(overrides: Sequence[str]) -> None:
@@ -30,22 +31,27 @@ def sweep(overrides: Sequence[str]) -> None:
         preview.show(planned, console)
         return
     board = Board(console, planned.runs, planned.steps)
-    with plan.claimed(planned), _executor(planned, board.progress) as executor:
+
+    def on_progress(spec: TrialSpec, progress: dict[str, Any]) -> None:
+        board.progress(spec, progress)
+        publisher.grow(spec, progress["points"])
+
+    with plan.claimed(planned), _executor(planned, on_progress) as executor:
         with saying(console) as say:
             machine = executor.examine(planned.specs(), say)
         plan.write_config(planned)
         provenance.record_start(planned.folder, again)
         console.print(_introduction(planned, machine, executor.runs_at_once))
-        publisher = Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name)
         contenders = [
             Contender(cfg, planned.settings, machine, executor.runs_at_once, planned.study(name)) for name, cfg in planned.configs.items()
         ]
-        try:
-            with board:
-                failures = _run(contenders, executor, planned.folder / "trials", board, publisher)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
-        _finish(planned, contenders, publisher, console, overrides)
+        with Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name) as publisher:
+            try:
+                with board:
+                    failures = _run(contenders, executor, planned.folder / "trials", board, publisher)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
+            _finish(planned, contenders, publisher, console, overrides)
     if failures:
         console.print(f"{failures} runs failed and their results are missing. To try them again: {again}", style="red")
         sys.exit(1)
@@ -80,6 +86,7 @@ def _run(contenders: Sequence[Contender], executor: Executor, trials: Path, boar
             except RunError as failure:
                 failures += 1
                 contender.take(spec, None)
+                publisher.fail(spec, str(failure))
                 board.failed(spec, str(failure))
             else:
                 results.write(trials, result)  # before anyone is told
@@ -94,7 +101,12 @@ def _run(contenders: Sequence[Contender], executor: Executor, trials: Path, boar
 def _executor(planned: Plan, on_progress: OnProgress) -> Iterator[Executor]:
     settings = planned.settings.executor
     inline = settings.name == "inline"
-    executor: Executor = Inline(on_progress) if inline else LocalWorkers(settings.workers, planned.folder / "logs", on_progress)
+    logs, checkpoints = planned.folder / "logs", Checkpoints(planned.folder / "checkpoints", settings.checkpoint_seconds)
+    executor: Executor = (
+        Inline(checkpoints, on_progress)
+        if inline
+        else LocalWorkers(settings.workers, logs, checkpoints, on_progress, settings.silence_seconds)
+    )
     try:
         yield executor
     finally:
@@ -114,23 +126,20 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
     """Write the report, see the runs published, and say where everything is and what may come next."""
     from lrbench import report
 
-    rows = report.write(planned.folder)
-    chosen = {best.spec.scheduler.name: best for contender in contenders if (best := contender.best())}
-    for row in rows:
-        if best := chosen.get(row.scheduler):
-            values = {"trial": best.spec.trial, "val/accuracy": best.last("val/accuracy"), **best.spec.sampled}
-            publisher.publish_best(row.runs[0], values)
-    report.show(console, rows)
+    ranking = report.write(planned.folder)
+    sync.publish_summary(publisher, planned.folder, results.read_all(planned.folder / "trials"), ranking)
+    report.show(console, ranking)
     _show_importances(contenders, console)
     publisher.close()
     if publisher.failure:
-        console.print(f"MLflow does not have all runs ({publisher.failure}); the results are safe, and the same command publishes them")
+        later = cli.command_line("lrbench.sync", [str(planned.folder)])
+        console.print(f"MLflow does not have all runs ({publisher.failure}); the results are safe. To publish them later: {later}")
     others = [text for text in overrides if not text.startswith("n_trials=")]
     lines = {
-        "report": str(planned.folder / "report.md"),
-        "runs in the browser": ui_command(store_uri(Path(planned.first.out), planned.first.tracking.uri)),
+        "report": f"{planned.folder / 'report.md'}, {planned.folder / 'report.html'}",
+        "runs in the browser": ui.hint(Path(planned.first.out), planned.first.tracking.uri, publisher.page),
         "search further": cli.command_line("lrbench.sweep", [*others, f"n_trials={4 * planned.settings.n_trials}"]),
-        "train with the best": cli.command_line("lrbench.train", _as_overrides(rows[0].runs[0].spec, list(planned.first.allow))),
+        "train with the best": cli.command_line("lrbench.train", _as_overrides(ranking.rows[0].runs[0].spec, list(planned.first.allow))),
     }
     for what, text in lines.items():
         console.print(f"{what + ':':20} {text}")

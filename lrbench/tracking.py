@@ -3,20 +3,22 @@
 import logging
 import os
 import queue
-import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import yaml
 
-from lrbench.results import TrialResult
+from lrbench import views
+from lrbench.config import TrialSpec
+from lrbench.results import Points, TrialResult
 
 if TYPE_CHECKING:
-    pass
+    from mlflow.entities import Run
 
 # Set before MLflow is imported, which reads them then. A server that is down costs seconds, not the default four minutes.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -25,7 +27,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
 METRICS_A_CALL = 1000  # MLflow's limit
-STATUS = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+STATUS = {"finished": "FINISHED", "diverged": "FAILED", "pruned": "KILLED"}  # in MLflow, of a run that ended so
+REPORT = ("report.md", "report.html", "results.csv", "pictures/*")  # what of a sweep's folder is for its readers
+EXPERIMENT_TAGS = {
+    "mlflow.experiment.primaryMetric.name": "val/accuracy",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+    "mlflow.experimentKind": "custom_model_development",
+}
 
 
 def store_uri(out: Path, uri: str | None) -> str:
@@ -33,15 +41,16 @@ def store_uri(out: Path, uri: str | None) -> str:
     return uri or f"sqlite:///{out.absolute() / 'mlflow.db'}"
 
 
-def ui_command(uri: str) -> str:
-    """Return the command that shows a store to this machine's user."""
-    if not uri.startswith("sqlite:"):
-        return f"open {uri}"
-    mlflow = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
-    return f"{mlflow} server --backend-store-uri {uri} --host 127.0.0.1 --port 5000   (then open http://127.0.0.1:5000)"
+def pages(uri: str) -> dict[str, str]:
+    """Return the address of each experiment that has runs, behind that of the server, by its name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.search_experiments(order_by=["last_update_time DESC"])
+    return {known.name: views.page(known.experiment_id) for known in found if client.search_runs([known.experiment_id], max_results=1)}
 
 
-class Publisher:
+class Publisher(AbstractContextManager["Publisher"]):
     """Publishes the runs of one experiment in a thread of its own: training never waits for it, nor fails with it.
 
     A run that MLflow has already, by its tag `lrbench.key`, is left alone.
@@ -49,35 +58,62 @@ class Publisher:
 
     def __init__(self, out: Path, uri: str | None, experiment: str) -> None:
         self.failure: str | None = None
+        self.page: str | None = None
         self._out, self._uri, self._experiment = out, store_uri(out, uri), experiment
-        self._queue: queue.Queue[TrialResult | tuple[TrialResult, Mapping[str, object]] | None] = queue.Queue()
+        self._queue: queue.Queue[Callable[[_Store], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
         self._thread.start()
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close("FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
     def publish(self, result: TrialResult) -> None:
         """Publish a run, soon."""
-        self._queue.put(result)
+        self._queue.put(lambda store: store.add(result))
+
+    def grow(self, spec: TrialSpec, points: Points) -> None:
+        """Publish what is new of the curves of a run that is being trained; nothing where nothing is."""
+        if points:
+            self._queue.put(lambda store: store.grow(spec, points))
+
+    def fail(self, spec: TrialSpec, reason: str) -> None:
+        """Publish that a run ended without a result."""
+        self._queue.put(lambda store: store.fail(spec, reason))
 
     def publish_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
         """Publish what a scheduler's search chose, and the curves of a final run of it, on the scheduler's parent run."""
-        self._queue.put((final, best))
+        self._queue.put(lambda store: store.add_best(final, best))
 
-    def close(self) -> None:
-        """Wait until everything is published, or has failed to be: then `failure` says why."""
+    def publish_report(self, folder: Path) -> None:
+        """Publish a sweep's report and pictures on each parent run that has been published to."""
+        self._queue.put(lambda store: store.add_report(folder))
+
+    def close(self, status: str = "FINISHED") -> None:
+        """Wait until everything is published, the parent runs ended with `status`, or has failed to be: then `failure` says why."""
+        self._queue.put(lambda store: store.end(status))
         self._queue.put(None)
         self._thread.join()
 
     def _work(self) -> None:
+        """Do what is asked as it comes; what fails is tried once more at the end, with all that came after it."""
+        left = self._publish(iter(self._queue.get, None))
+        if self.failure:
+            left = [*left, *iter(self._queue.get, None)]
+            self.failure = None
+            self._publish(iter(left))
+
+    def _publish(self, tasks: Iterator["Callable[[_Store], None]"]) -> list["Callable[[_Store], None]"]:
+        """Do tasks; after the first that fails, `failure` says why, and that task is returned."""
+        doing: list[Callable[[_Store], None]] = []
         try:
             store = _Store(self._out, self._uri, self._experiment)
-            while (item := self._queue.get()) is not None:
-                if isinstance(item, TrialResult):
-                    store.add(item)
-                else:
-                    store.add_best(*item)
-            store.end_parents()
+            self.page = views.page(store.experiment)
+            for task in tasks:
+                doing = [task]
+                task(store)
         except Exception as error:  # whatever goes wrong with MLflow, training goes on and the results are on disk
             self.failure = (str(error) or type(error).__name__).splitlines()[0]
+        return doing
 
 
 class _Store:
@@ -92,33 +128,104 @@ class _Store:
             self.experiment = known.experiment_id
         else:
             artifacts = (out.absolute() / "mlartifacts" / experiment).as_uri() if uri.startswith("sqlite:") else None
-            tags = {"mlflow.experiment.primaryMetric.name": "val/accuracy", "mlflow.experiment.primaryMetric.greaterIsBetter": "true"}
-            self.experiment = self.client.create_experiment(experiment, artifact_location=artifacts, tags=tags)
-        self.runs: dict[str, str] = {}  # lrbench.key to run id
+            self.experiment = self.client.create_experiment(experiment, artifact_location=artifacts)
+        self._tag_experiment()
+        self.ended: dict[str, str] = {}  # lrbench.key to run id
+        self.growing: dict[str, str] = {}
+        self.left: dict[str, str] = {}  # unfinished when their process ended, or growing in another process
+        self.parents: dict[str, str] = {}  # scheduler to run id
+        self.best: dict[str, str] = {}  # scheduler to the key of the run whose curves its parent has
+        self.touched: set[str] = set()  # the parents that this process has published to
+        for run in self._runs():
+            self._know(run)
+
+    def _tag_experiment(self) -> None:
+        known = self.client.get_experiment(self.experiment)
+        written = {"mlflow.note.content": views.description(self.experiment), **known.tags}  # a person may have written another
+        for key, value in {**written, **EXPERIMENT_TAGS, **views.tags(known.creation_time or 0)}.items():
+            if known.tags.get(key) != value:
+                self.client.set_experiment_tag(self.experiment, key, value)
+
+    def _runs(self, filter_string: str = "") -> "Iterator[Run]":
         token: str | None = ""
         while token is not None:
-            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token or None)
-            for run in page:
-                self._know(
-                    run.data.tags.get("lrbench.key"), run.info.run_id, run.info.status, parent="mlflow.parentRunId" not in run.data.tags
-                )
+            page = self.client.search_runs([self.experiment], filter_string, max_results=1000, page_token=token or None)
+            yield from page
             token = page.token or None
-        self.parents: dict[str, str] = {}
 
-    def _know(self, key: str | None, run_id: str, status: str, *, parent: bool) -> None:
-        if key and (parent or status != "RUNNING"):
-            self.runs[key] = run_id
-        elif key:  # published in part when its process ended
+    def _know(self, run: "Run") -> None:
+        tags, run_id = run.data.tags, run.info.run_id
+        key = tags.get("lrbench.key")
+        if key is None:
+            return
+        if tags["phase"] == "sweep":
+            self.parents[tags["scheduler"]] = run_id
+            self.best[tags["scheduler"]] = tags.get("lrbench.best", "")
+        elif tags["state"] in STATUS and run.info.status != "RUNNING":
+            self.ended[key] = run_id
+        elif "mlflow.parentRunId" in tags:  # a sweep's, which has its experiment to itself
             self.client.delete_run(run_id)
+        else:
+            self.left[key] = run_id
 
     def add(self, result: TrialResult) -> None:
+        key = result.spec.key()
+        if key in self.ended:
+            return
+        points = _points(result)
+        run_id = self.growing.pop(key, None) or self._begin(result.spec, points)
+        self._log_metrics(run_id, points)  # those that it has already are the same, and MLflow keeps one of each
+        self._log_picture(run_id, result)
+        for name, value in {"device": result.environment.get("device", ""), "reason": result.reason, "state": result.state}.items():
+            self.client.set_tag(run_id, name, value)
+        last = max(time for metric in points.values() for _, _, time in metric)
+        self.client.set_terminated(run_id, STATUS[result.state], end_time=last)
+        self.ended[key] = run_id
+
+    def grow(self, spec: TrialSpec, points: Points) -> None:
+        key = spec.key()
+        if key in self.growing and points.get("lr", [(-1, 0.0, 0)])[0][0] == 0:  # its worker died, and another began anew
+            self.client.delete_run(self.growing.pop(key))
+        if key not in self.growing:
+            self.growing[key] = self._begin(spec, points)
+        self._log_metrics(self.growing[key], points)
+
+    def fail(self, spec: TrialSpec, reason: str) -> None:
+        run_id = self.growing.pop(spec.key(), None) or self._begin(spec, {})
+        for name, value in {"reason": reason[:1000], "state": "failed"}.items():
+            self.client.set_tag(run_id, name, value)
+        self.client.set_terminated(run_id, "FAILED")
+
+    def add_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
+        scheduler, key = final.spec.scheduler.name, final.spec.key()
+        shown = self.best.get(scheduler) or key
+        run_id = self._parent(scheduler) if shown == key else self._renew_parent(scheduler)
+        self._log_metrics(run_id, _points(final))  # MLflow's own charts show parents alone until they are opened
+        for name, value in {"lrbench.best": key, **{f"best.{name}": value for name, value in best.items()}}.items():
+            self.client.set_tag(run_id, name, str(value))
+        self.client.log_text(run_id, yaml.safe_dump(dict(best)), "best.yaml")
+        self.best[scheduler] = key
+
+    def add_report(self, folder: Path) -> None:
+        for path in (path for pattern in REPORT for path in sorted(folder.glob(pattern))):
+            within = path.parent.relative_to(folder).as_posix()
+            for scheduler in sorted(self.touched):
+                self.client.log_artifact(self.parents[scheduler], str(path), None if within == "." else within)
+
+    def end(self, status: str) -> None:
+        for run_id in self.growing.values():
+            self.client.set_tag(run_id, "state", "interrupted")
+            self.client.set_terminated(run_id, "KILLED")
+        for scheduler in self.touched:
+            self.client.set_terminated(self.parents[scheduler], status)
+
+    def _begin(self, spec: TrialSpec, points: Points) -> str:
+        """Make the run of a spec, without its end."""
         from mlflow.entities import Param
 
-        spec = result.spec
         key = spec.key()
-        if key in self.runs:
-            return
-        times = [time for curve in result.curves.values() for time in curve.times]
+        if key in self.left:
+            self.client.delete_run(self.left.pop(key))
         trial = "" if spec.trial is None else f" trial {spec.trial}"
         tags = {
             "lrbench.key": key,
@@ -127,12 +234,12 @@ class _Store:
             "phase": spec.phase,
             "seed": str(spec.seed),
             "trial": "" if spec.trial is None else str(spec.trial),
-            "state": result.state,
-            "device": result.environment.get("device", ""),
+            "state": "running",
         }
         if spec.trial is not None:
             tags["mlflow.parentRunId"] = self._parent(spec.scheduler.name)
-        run_id = self.client.create_run(self.experiment, start_time=min(times), tags=tags).info.run_id
+        first = min((time for metric in points.values() for _, _, time in metric), default=None)
+        run_id: str = self.client.create_run(self.experiment, start_time=first, tags=tags).info.run_id
         params = {
             "scheduler": spec.scheduler.name,
             "optimizer": spec.optimizer.name,
@@ -145,46 +252,41 @@ class _Store:
             **spec.sampled,
         }
         self.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
-        self._log_metrics(run_id, result)
         self.client.log_text(run_id, yaml.safe_dump(spec.model_dump(by_alias=True), sort_keys=False), "config.yaml")
-        self._log_curve(run_id, result)
-        self.client.set_terminated(run_id, STATUS[result.state], end_time=max(times))
-        self.runs[key] = run_id
-
-    def add_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
-        run_id = self._parent(final.spec.scheduler.name)
-        self._log_metrics(run_id, final)  # MLflow's charts show parents alone until they are opened
-        for name, value in best.items():
-            self.client.set_tag(run_id, f"best.{name}", str(value))
-        self.client.log_text(run_id, yaml.safe_dump(dict(best)), "best.yaml")
-
-    def end_parents(self) -> None:
-        for run_id in self.parents.values():
-            self.client.set_terminated(run_id)
+        return run_id
 
     def _parent(self, scheduler: str) -> str:
         """Return the run of a scheduler, under which its trainings stand; it is made where there is none."""
-        key = f"scheduler {scheduler}"
+        self.touched.add(scheduler)
         if scheduler not in self.parents:
-            tags = {"lrbench.key": key, "mlflow.runName": scheduler, "scheduler": scheduler, "phase": "sweep"}
-            self.parents[scheduler] = self.runs.get(key) or self.client.create_run(self.experiment, tags=tags).info.run_id
+            tags = {"lrbench.key": f"scheduler {scheduler}", "mlflow.runName": scheduler, "scheduler": scheduler, "phase": "sweep"}
+            self.parents[scheduler] = self.client.create_run(self.experiment, tags=tags).info.run_id
         return self.parents[scheduler]
 
-    def _log_metrics(self, run_id: str, result: TrialResult) -> None:
+    def _renew_parent(self, scheduler: str) -> str:
+        """Put another run in a parent's place: the search chose anew, and MLflow forgets no point of a curve."""
+        old = self.parents.pop(scheduler)
+        new = self._parent(scheduler)
+        for child in list(self._runs(f"tags.`mlflow.parentRunId` = '{old}'")):
+            self.client.set_tag(child.info.run_id, "mlflow.parentRunId", new)
+        self.client.delete_run(old)
+        return new
+
+    def _log_metrics(self, run_id: str, points: Points) -> None:
         from mlflow.entities import Metric
 
-        metrics = [
-            Metric(name, value, time, step)
-            for name, curve in result.curves.items()
-            for step, value, time in zip(curve.steps, curve.values, curve.times, strict=True)
-        ]
+        metrics = [Metric(name, value, time, step) for name, metric in points.items() for step, value, time in metric]
         for start in range(0, len(metrics), METRICS_A_CALL):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
 
-    def _log_curve(self, run_id: str, result: TrialResult) -> None:
+    def _log_picture(self, run_id: str, result: TrialResult) -> None:
         from lrbench import pictures
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lr.png"
             pictures.save(pictures.lr_curves({result.spec.scheduler.name: result.curves["lr"]}), path)
             self.client.log_artifact(run_id, str(path))
+
+
+def _points(result: TrialResult) -> Points:
+    return {name: list(zip(curve.steps, curve.values, curve.times, strict=True)) for name, curve in result.curves.items()}

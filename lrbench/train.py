@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrbench import cli, config, results
+from lrbench import cli, config, results, ui
 from lrbench.display import Board, saying
-from lrbench.tracking import Publisher, store_uri, ui_command
+from lrbench.tracking import Publisher
 
 
 def run_once(overrides: Sequence[str]) -> None:
@@ -20,17 +20,22 @@ def run_once(overrides: Sequence[str]) -> None:
 
         with saying(console) as say:
             spec = config.settle(parsed, loop.examine([parsed], say))
-        publisher = Publisher(out, cfg.tracking.uri, "train")
-        with Board(console, 1, spec.train.total_steps) as board:
-            result = loop.train_one(spec, lambda progress: board.progress(spec, vars(progress)))
-            path = results.write(out / "train" / "trials", result)
-            board.finished(result)
-    publisher.publish(result)
-    publisher.close()
+
+        def on_progress(progress: loop.Progress) -> None:
+            board.progress(spec, vars(progress))
+            publisher.grow(spec, progress.points)
+
+        with Publisher(out, cfg.tracking.uri, "train") as publisher:
+            with Board(console, 1, spec.train.total_steps) as board:
+                checkpoint = out / "train" / "checkpoints" / f"{spec.key()}.pt"
+                result = loop.train_one(spec, on_progress, checkpoint=checkpoint)
+                path = results.write(out / "train" / "trials", result)
+                board.finished(result)
+            publisher.publish(result)
     if publisher.failure:
         console.print(f"MLflow does not have the run ({publisher.failure}); its result is safe")
     console.print(f"result:              {path}")
-    console.print(f"runs in the browser: {ui_command(store_uri(out, cfg.tracking.uri))}")
+    console.print(f"runs in the browser: {ui.hint(out, cfg.tracking.uri, publisher.page)}")
 
 
 def main() -> None:

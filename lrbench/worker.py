@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lrbench import loop
@@ -33,7 +34,10 @@ def _serve(request: dict[str, Any], answer: Answer) -> None:
             answer(machine=loop.examine(specs, lambda text: answer(say=text)).model_dump())
         else:
             goes_on = partial(_ask, answer) if request["watched"] else None
-            result = loop.train_one(TrialSpec.model_validate(request["train"]), lambda progress: answer(progress=vars(progress)), goes_on)
+            spec, checkpoint = TrialSpec.model_validate(request["train"]), Path(request["checkpoint"])
+            result = loop.train_one(
+                spec, lambda progress: answer(progress=vars(progress)), goes_on, checkpoint, request["checkpoint_seconds"]
+            )
             answer(result=result.model_dump(by_alias=True))
     except BrokenPipeError:  # the coordinator is gone
         sys.exit(1)

@@ -27,12 +27,16 @@ make_environment() {
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$lock_sum" ]; then
     return
   fi
-  python=$(find_python)
-  echo "making the environment .venv from requirements.lock (6 GB with torch and CUDA; once)" >&2
   rm -f "$stamp"
-  if ! "$python" -m venv --clear .venv; then
-    echo "error: $python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2
-    return 1
+  if .venv/bin/python -m pip --version >/dev/null 2>&1; then  # in place, as something may be running from it
+    echo "bringing the environment .venv to requirements.lock" >&2
+  else
+    python=$(find_python)
+    echo "making the environment .venv from requirements.lock (6 GB with torch and CUDA; once)" >&2
+    if ! "$python" -m venv --clear .venv; then
+      echo "error: $python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2
+      return 1
+    fi
   fi
   tools=$(mktemp)
   locked_tools >"$tools"

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import torch
 from rich.console import Console
 
 from lrbench import checks, config, loop, schedules
@@ -118,6 +119,27 @@ def test_the_traps_are_what_torch_does(spec: Spec) -> None:
     assert lr("scheduler=one_cycle", "optimizer.lr=0.7", "scheduler.args.max_lr=0.1") == lr(
         "scheduler=one_cycle", "scheduler.args.max_lr=0.1"
     )
+
+
+def test_a_scheduler_always_begins_on_a_new_optimizer(spec: Spec) -> None:
+    """Torch's second scheduler on a used optimizer starts from the old `initial_lr`, whatever the rate is set to before."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    optimizer.param_groups[0]["lr"] = 0.5
+    torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    optimizer.step()
+    assert optimizer.param_groups[0]["initial_lr"] == 0.1
+    first, second = (schedules.table(spec(*LENGTH, "scheduler=constant", f"optimizer.lr={lr}")).lr[0] for lr in (0.1, 0.5))
+    assert (first, second) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_weight_decay_follows_the_rate(optimizer: type[torch.optim.Optimizer]) -> None:
+    """As the catalogue says: a step of rate 0.1 and weight decay 0.2 takes a fiftieth of a weight that has no gradient."""
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.zeros(1)
+    optimizer([weight], lr=0.1, weight_decay=0.2).step()  # type: ignore[call-arg]
+    assert weight.item() == pytest.approx(0.98)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, SMALL
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("name", ["sweep", "train", "curves", "report"])
+@pytest.mark.parametrize("name", ["sweep", "train", "curves", "report", "ui"])
 def test_help(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr

@@ -7,14 +7,15 @@ import pytest
 
 from lrbench import config, loop
 from lrbench.config import ConfigError, TrialSpec
-from lrbench.executors import Executor, Inline, LocalWorkers, RunError
+from lrbench.executors import Checkpoints, Executor, Inline, LocalWorkers, RunError
 
 Spec = Callable[..., TrialSpec]
 
 
 @pytest.fixture(params=["inline", "local"])
 def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
-    made: Executor = Inline(lambda *_: None) if request.param == "inline" else LocalWorkers(2, tmp_path, lambda *_: None)
+    kept = Checkpoints(tmp_path, 60)
+    made: Executor = Inline(kept, lambda *_: None) if request.param == "inline" else LocalWorkers(2, tmp_path, kept, lambda *_: None)
     yield made
     made.close()
 
@@ -40,7 +41,7 @@ def test_every_executor_ends_a_failing_run_with_its_reason(executor: Executor, s
 
 
 def test_an_examination_that_breaks_ends_with_its_reason(spec: Spec, tmp_path: Path) -> None:
-    workers = LocalWorkers(1, tmp_path, lambda *_: None)
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), lambda *_: None)
     try:
         with pytest.raises(RunError, match=r"(?s)ValidationError.*see .*worker-0\.log"):
             workers.examine([spec().model_copy(update={"seed": -1})], print)  # no spec: the worker does not get past reading it
@@ -56,7 +57,7 @@ def test_a_killed_worker_costs_nothing_but_time(spec: Spec, tmp_path: Path) -> N
             killed.append(workers._workers[0]._process.pid)
             os.kill(killed[0], signal.SIGKILL)
 
-    workers = LocalWorkers(1, tmp_path, kill_once)
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), kill_once)
     try:
         run = config.settle(spec("train.epochs=4"), workers.examine([spec()], print))
         assert workers.submit(run).result().without_times() == loop.train_one(run).without_times()
@@ -70,12 +71,27 @@ def test_a_run_that_kills_every_worker_fails_alone(spec: Spec, tmp_path: Path) -
         if run.seed == 1:
             os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
 
-    workers = LocalWorkers(1, tmp_path, kill_seed_1)
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), kill_seed_1)
     try:
         machine = workers.examine([spec()], print)
         bad, good = (workers.submit(config.settle(spec(f"seed={seed}", "train.epochs=4"), machine)) for seed in (1, 2))
         with pytest.raises(RunError, match="died 2 times"):
             bad.result()
         assert good.result().state == "finished"
+    finally:
+        workers.close()
+
+
+def test_a_worker_that_hangs_is_killed_and_its_run_fails_with_the_reason(spec: Spec, tmp_path: Path) -> None:
+    def hang(run: TrialSpec, progress: object) -> None:
+        os.kill(workers._workers[0]._process.pid, signal.SIGSTOP)
+
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), hang, silence_seconds=10)
+    try:
+        machine = workers.examine([spec()], print)
+        run = config.settle(spec("train.epochs=4"), machine)
+        workers._workers[0]._silence_seconds = 0.5  # the first message has come, and with it torch
+        with pytest.raises(RunError, match=r"died 2 times \(killed after 10 s without a sign of life\)"):
+            workers.submit(run).result(timeout=120)
     finally:
         workers.close()

@@ -10,8 +10,9 @@ from tests.conftest import ROOT
 
 # No module imports one that stands below it here.
 ORDER = [
-    "formula", "factors", "config", "results", "stats", "data", "models", "schedules", "checks", "loop", "search", "pictures",
-    "tracking", "provenance", "report", "catalogue", "display", "cli", "executors", "worker", "plan", "contender", "preview",
+    "formula", "factors", "config", "cli", "results", "provenance", "stats", "comparison", "blocks", "circumstances", "sections",
+    "side_by_side", "data", "models", "schedules", "checks", "checkpoints", "loop", "verify", "search", "pictures", "figures",
+    "views", "tracking", "report", "catalogue", "display", "ui", "sync", "executors", "worker", "plan", "contender", "preview",
     "curves", "train", "sweep",
 ]  # fmt: skip
 ONLY_IN = {

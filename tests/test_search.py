@@ -168,3 +168,32 @@ def test_a_space_that_is_none(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         search.space(config.load("config", [*SMALL, override]))
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 1.0])
+def test_a_torn_journal_goes_on(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]], kept: float) -> None:
+    """Cut in the middle of a line, or of what a trial wrote: what was told before is told again, to the same trials."""
+    whole = _ask(tmp_path / "j", *cfg_space, count=6)
+    text = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(text[: int(kept * len(text)) - 3])
+    (tmp_path / "j.lock").touch()
+    search.mend(tmp_path / "j")
+    assert _ask(tmp_path / "j", *cfg_space, count=6) == whole
+
+
+@pytest.mark.parametrize("damage", [b"{}}\n", b"\x00\xff\n", b"not JSON\n"])
+def test_a_damaged_journal_is_set_aside(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]], damage: bytes) -> None:
+    whole = _ask(tmp_path / "j", *cfg_space, count=6)
+    lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(b"".join([*lines[:4], damage, *lines[4:]]))
+    search.mend(tmp_path / "j")
+    assert _ask(tmp_path / "j", *cfg_space, count=6) == whole
+    assert (tmp_path / "j.damaged").exists()
+
+
+def test_mending_what_is_whole_changes_nothing(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]) -> None:
+    search.mend(tmp_path / "j")
+    _ask(tmp_path / "j", *cfg_space, count=2)
+    before = (tmp_path / "j").read_bytes()
+    search.mend(tmp_path / "j")
+    assert (tmp_path / "j").read_bytes() == before

@@ -11,34 +11,35 @@ from pathlib import Path
 
 import pytest
 
-from lrbench import report, results
-from tests.conftest import SMALL
-
-OVERRIDES = ("sweep=smoke", *SMALL, "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
-
-
-def _sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lrbench.sweep", *OVERRIDES, *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sweep")
-    done = _sweep(folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
-
+from lrbench import comparison, provenance, results
+from tests import chaos
+from tests.conftest import SMALL, SWEEP, run_sweep
 
 pytestmark = pytest.mark.xdist_group("sweep")
 
 
 def test_leaves_what_the_readme_says(swept: Path) -> None:
     left = {path.name for path in (swept / "runs" / "smoke").iterdir()}
-    assert left >= {"config.yaml", "study.journal", "trials", "results.jsonl", "report.md", "pictures", "logs"}
+    assert left >= {
+        "config.yaml",
+        "study.journal",
+        "trials",
+        "results.jsonl",
+        "results.csv",
+        "report.md",
+        "report.html",
+        "starts.jsonl",
+        "pictures",
+        "logs",
+    }
     said = (swept / "stdout.txt").read_text()
-    for part in ("10 runs of", "[10/10]", "runs/smoke/report.md", "mlflow server --backend-store-uri sqlite:", "lrbench.train scheduler="):
+    for part in (
+        "10 runs of",
+        "[10/10]",
+        "runs/smoke/report.md",
+        "lrbench.ui   (then open http://127.0.0.1:5000/#/experiments/1/runs?",
+        "lrbench.train scheduler=",
+    ):
         assert part in said
     assert len((swept / "runs" / "smoke" / "results.jsonl").read_text().splitlines()) == 10
 
@@ -60,7 +61,15 @@ def test_protocol(swept: Path) -> None:
 
 def test_report(swept: Path) -> None:
     text = (swept / "runs" / "smoke" / "report.md").read_text()
-    for part in ("| 1 | ", "cosine", "cyclic", "too few to claim", "pictures/lr.png", "pictures/final.png", "3 trials for each scheduler"):
+    for part in (
+        "| 1-2 | ",
+        "cosine",
+        "cyclic",
+        "too few to claim",
+        "pictures/lr.png",
+        "pictures/final.png",
+        "3 trials for each scheduler",
+    ):
         assert part in text
     for line in text.splitlines():
         if line.startswith("!["):
@@ -76,12 +85,18 @@ def test_report_command_makes_the_same_report(swept: Path) -> None:
 
 
 def test_ranking_pairs_seeds(swept: Path) -> None:
-    first, second = report.ranking(results.read_all(swept / "runs" / "smoke" / "trials"))
+    first, second = comparison.ranking(results.read_all(swept / "runs" / "smoke" / "trials")).rows
     assert first.mean.mean >= second.mean.mean
-    assert first.behind == (0, 0, 0)
+    assert first.behind.difference == (0, 0, 0)
     by_hand = [a.last("test/accuracy") - b.last("test/accuracy") for a, b in zip(first.runs, second.runs, strict=True)]
-    assert second.behind.mean == pytest.approx(sum(by_hand) / 2)
+    assert second.behind.difference.mean == pytest.approx(sum(by_hand) / 2)
     assert second.tied
+
+
+def test_every_start_is_written_down(swept: Path) -> None:
+    (start, *_) = provenance.starts(swept / "runs" / "smoke")
+    assert start.command.startswith("python -m lrbench.sweep data=synthetic")
+    assert start.command in (swept / "runs" / "smoke" / "report.md").read_text()
 
 
 def test_mlflow_has_every_run_with_its_curves(swept: Path) -> None:
@@ -108,7 +123,7 @@ print(json.dumps({"artifact_location": experiment.artifact_location, "runs": out
     parents = {run["id"]: run for run in store["runs"] if run["tags"]["phase"] == "sweep"}
     children = [run for run in store["runs"] if run["tags"]["phase"] != "sweep"]
     assert sorted(run["tags"]["scheduler"] for run in parents.values()) == ["cosine", "cyclic"]
-    assert all("best.yaml" in run["artifacts"] for run in parents.values())
+    assert all({"best.yaml", "report.md", "report.html", "pictures"} <= set(run["artifacts"]) for run in parents.values())
     assert all({"lr", "train/loss", "test/accuracy"} <= set(run["history"]) for run in parents.values())
     found = {result.spec.key(): result for result in results.read_all(swept / "runs" / "smoke" / "trials")}
     assert {run["tags"]["lrbench.key"] for run in children} == set(found)
@@ -127,7 +142,7 @@ print(json.dumps({"artifact_location": experiment.artifact_location, "runs": out
 def test_the_same_command_again_trains_nothing(swept: Path) -> None:
     trials = swept / "runs" / "smoke" / "trials"
     before = {path.name: path.stat().st_mtime_ns for path in trials.iterdir()}
-    done = _sweep(swept)
+    done = run_sweep(swept)
     assert done.returncode == 0, done.stderr
     assert "[10/10]" not in done.stdout
     assert {path.name: path.stat().st_mtime_ns for path in trials.iterdir()} == before
@@ -135,7 +150,7 @@ def test_the_same_command_again_trains_nothing(swept: Path) -> None:
 
 def test_more_trials_are_the_difference(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "runs", tmp_path / "runs")
-    done = _sweep(tmp_path, "n_trials=4", "tracking.uri=http://127.0.0.1:9")
+    done = run_sweep(tmp_path, "n_trials=4", "tracking.uri=http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert "MLflow does not have all runs" in done.stdout
     trained = {path.name for path in (tmp_path / "runs" / "smoke" / "trials").glob("*-search-*")}
@@ -145,14 +160,14 @@ def test_more_trials_are_the_difference(swept: Path, tmp_path: Path) -> None:
 
 
 def test_another_config_under_the_same_name_stops_with_the_difference(swept: Path) -> None:
-    done = _sweep(swept, "train.epochs=2")
+    done = run_sweep(swept, "train.epochs=2")
     assert done.returncode == 2
     assert "train.epochs: 1.0 there, 2 now" in done.stderr
     assert "name=" in done.stderr
 
 
 def test_workers_and_inline_make_the_same_results(swept: Path, tmp_path: Path) -> None:
-    done = _sweep(tmp_path, "executor=inline")
+    done = run_sweep(tmp_path, "executor=inline")
     assert done.returncode == 0, done.stderr
     here, there = (
         {run.spec.key(): run.without_times() for run in results.read_all(folder / "runs" / "smoke" / "trials")}
@@ -162,7 +177,7 @@ def test_workers_and_inline_make_the_same_results(swept: Path, tmp_path: Path) -
 
 
 def test_interrupted_and_started_again_it_ends_the_same(swept: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lrbench.sweep", *OVERRIDES]
+    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     trials = tmp_path / "runs" / "smoke" / "trials"
     deadline = time.monotonic() + 120
@@ -173,8 +188,61 @@ def test_interrupted_and_started_again_it_ends_the_same(swept: Path, tmp_path: P
     assert process.returncode == 130, errors
     assert "To go on:" in errors
     assert 3 <= len(list(trials.glob("*.json"))) < 10
-    assert _sweep(tmp_path).returncode == 0
+    assert run_sweep(tmp_path).returncode == 0
     here, there = (
         {run.spec.key(): run.without_times() for run in results.read_all(folder)} for folder in (trials, swept / "runs/smoke/trials")
     )
     assert here == there
+
+
+def test_without_its_journal_and_its_store_it_comes_back_from_the_results(swept: Path, tmp_path: Path) -> None:
+    """Nothing is trained; the studies and the runs in MLflow are what they were."""
+    shutil.copytree(swept / "runs", tmp_path / "runs")
+    runs = tmp_path / "runs"
+    before = _studies(runs / "smoke" / "study.journal")
+    (runs / "smoke" / "study.journal").unlink()
+    (runs / "mlflow.db").unlink()
+    shutil.rmtree(runs / "mlartifacts")
+    done = run_sweep(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[10/10]" not in done.stdout
+    assert _studies(runs / "smoke" / "study.journal") == before
+    assert _published(runs) == _published(swept / "runs") == 12
+
+
+def test_sync_publishes_what_is_missing_and_nothing_twice(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "runs" / "smoke", tmp_path / "runs" / "smoke")
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "lrbench.sync", "runs/smoke"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        assert _published(tmp_path / "runs") == 12
+    refused = subprocess.run(
+        [sys.executable, "-m", "lrbench.sync", "runs/smoke", "--uri", "http://127.0.0.1:9"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "MLflow does not have all runs" in refused.stderr
+
+
+def test_fresh_moves_the_old_folder_aside(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "runs", tmp_path / "runs")
+    done = run_sweep(tmp_path, "train.epochs=2", "n_trials=1", "final_seeds=1", "fresh=true")
+    assert done.returncode == 0, done.stderr
+    old, new = (results.read_all(tmp_path / "runs" / name / "trials") for name in ("smoke.1", "smoke"))
+    assert (len(old), len(new)) == (10, 4)
+    assert {run.spec.train.epochs for run in new} == {2.0}
+
+
+def _studies(journal: Path) -> object:
+    return chaos._studies(journal)
+
+
+def _published(runs: Path) -> int:
+    """Return the number of runs in a store, each of which has its curves without a point twice."""
+    found = chaos._mlflow(runs / "mlflow.db")
+    for _, status, curves in found:
+        assert status == "FINISHED"
+        assert all(len(points) == len({step for step, _ in points}) for points in curves.values())
+    return len(found)

@@ -1,0 +1,45 @@
+"""The state of a long run on disk, so that a crash costs a minute of it: tensors and numbers, in two generations, each whole."""
+
+import contextlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a state, and keep the one before it beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if path.exists():
+        path.replace(_before(path))
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """Return the newest state that can be read, as tensors and plain data only; None where there is none."""
+    for candidate in (path, _before(path)):
+        with contextlib.suppress(OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+            state: dict[str, Any] = torch.load(candidate, map_location="cpu", weights_only=True)
+            return state
+    return None
+
+
+def remove(path: Path) -> None:
+    """Remove what is there of a run that has ended."""
+    for file in (path, _before(path)):
+        file.unlink(missing_ok=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.name}.before")
