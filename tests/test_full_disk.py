@@ -1,0 +1,44 @@
+"""A disk that is full, in a real sweep on a small file system: a clear message, nothing damaged, and it goes on once there is room."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lrbench import results
+from tests.conftest import run_sweep
+
+pytestmark = pytest.mark.xdist_group("sweep")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB in memory."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(tmp_path)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("left", [40_000, 1_300_000], ids=["while it trains", "while it reports"])
+def test_it_goes_on_once_there_is_room(small_disk: Path, swept: Path, left: int) -> None:
+    free = os.statvfs(small_disk)
+    (small_disk / "other").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - left))
+    done = run_sweep(small_disk)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith("error: no room left on the disk for ")
+    assert "the same command goes on once there is room" in done.stderr
+    assert "Traceback" not in done.stderr
+    results.read_all(small_disk / "runs" / "smoke" / "trials")  # each that is there is whole
+    assert not list(small_disk.glob("**/*.partial"))
+    (small_disk / "other").unlink()
+    done = run_sweep(small_disk)
+    assert done.returncode == 0, done.stderr
+    here, there = (
+        {run.spec.key(): run.without_times() for run in results.read_all(folder / "runs" / "smoke" / "trials")}
+        for folder in (small_disk, swept)
+    )
+    assert here == there
