@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
@@ -47,6 +48,12 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         sys.exit(130)
+    except (config.ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explained(error, config_name, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(2)
+    except yaml.YAMLError as error:
+        print(f"error: not YAML: {error}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -55,9 +62,6 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
             f"error: no room left on the disk{where}; nothing is damaged, and the same command goes on once there is room", file=sys.stderr
         )
         sys.exit(1)
-    except (config.ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explained(error, config_name, sys.argv[1:])}", file=sys.stderr)
-        sys.exit(2)
 
 
 def command_line(module: str, overrides: Sequence[str]) -> str:

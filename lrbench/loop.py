@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +84,8 @@ def train_one(
             on_progress(Progress(record.steps / spec.train.steps_per_epoch, record.rate, record.latest("val/accuracy"), points))
         if checkpoint and now - saved > checkpoint_seconds:
             record.seconds = now - began
-            checkpoints.save(checkpoint, _state(run, record, schedule))
+            with suppress(OSError):  # a full disk: the run may end before it matters
+                checkpoints.save(checkpoint, _state(run, record, schedule))
             saved = time.perf_counter()
     train_seconds = time.perf_counter() - began - record.eval_seconds
     if spec.phase == "final" and record.state == "finished":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Set before MLflow is imported, which reads them then. A server that is down costs seconds, not the default four minutes.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
 METRICS_A_CALL = 1000  # MLflow's limit

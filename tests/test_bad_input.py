@@ -42,6 +42,32 @@ CASES = {
     "sampler from outside": ("sweep", ["sampler._target_=os.system", "schedulers=[constant]"], "a class of optuna.samplers is expected"),
     "name that is a path": ("sweep", ["name=../up"], "name=../up: the name of a folder"),
     "more images than there are": ("sweep", ["sweep=smoke", "final_train_images=9999"], "final_train_images=9999: 640 images are left"),
+    "pruner with several seeds": ("sweep", ["pruner=median", "search_seeds=2"], "a pruner stops runs of one seed only"),
+    "unknown pruner": ("sweep", ["pruner=medain"], "pruner=medain: unknown; did you mean median"),
+    "pruner from outside": ("sweep", ["pruner._target_=os.system"], "a class of optuna.pruners is expected"),
+    "empty list of schedulers": ("sweep", ["schedulers=[]"], "at least one is needed"),
+    "condition that is no formula": (
+        "sweep",
+        ["schedulers=[one_cycle]", "scheduler.search.args.pct_start.when='import os'"],
+        "scheduler.search.args.pct_start.when=import os",
+    ),
+    "range upside down": ("sweep", ["optimizer.search.lr={low: 1.0, high: 0.1}"], "optimizer.search.lr"),
+    "argument of one scheduler for all": ("sweep", ["schedulers=[cosine,rex]", "scheduler.args.beta=0.1"], "scheduler=cosine: unknown key"),
+    "interval that is none": ("train", ["scheduler.interval=day"], "scheduler.interval=day"),
+    "device that is none": ("train", ["device=tpu"], "device=tpu: auto, cpu, cuda, or cuda:N"),
+    "seed below zero": ("train", ["seed=-1"], "seed=-1"),
+    "batch larger than the set": ("train", ["train.batch_size=100000"], "train.batch_size=100000"),
+    "part that looks at the loss": (
+        "train",
+        ["scheduler=sequence", "scheduler@scheduler.args.parts.second.scheduler=plateau"],
+        "plateau looks at the loss",
+    ),
+    "fractions that make more than one": (
+        "train",
+        ["scheduler=sequence", "scheduler.args.parts.second.fraction=0.95"],
+        "they make 1 together",
+    ),
+    "Schedule-Free Muon": ("train", ["scheduler=schedule_free", "optimizer=muon"], "a form of sgd and of adamw alone"),
     "nothing held out": ("sweep", ["data.holdout_images=0"], "data.holdout_images=0"),
 }
 
@@ -100,3 +126,47 @@ def test_a_damaged_cache_and_no_way_to_the_data(command: Command, tmp_path: Path
 @pytest.mark.parametrize("folder", ["nowhere", "."])
 def test_a_folder_that_is_no_sweep(command: Command, folder: str) -> None:
     _refused(command("report", folder), f"{folder}: not the folder of a sweep")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: mine\n_target_: torch.optim.lr_scheduler.ExponentialLR\n", "error: "),
+        ("name: mine\n  bad indent: [\n", "error: "),
+        (
+            "name: mine\n_target_: os.system\ninterval: step\nknobs: {}\nargs: {}\nsearch: {}\n",
+            "scheduler._target_=os.system: a target begins with",
+        ),
+        (
+            "name: mine\n_target_: mine.mine\ninterval: step\nknobs: {}\nargs: {}\nsearch: {}\n",
+            "scheduler._target_=mine.mine: a target begins with",
+        ),
+    ],
+    ids=["without arguments", "not YAML", "target from outside", "prefix that is not allowed"],
+)
+def test_a_file_of_ones_own_that_is_wrong(command: Command, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own" / "scheduler").mkdir(parents=True)
+    (tmp_path / "own" / "scheduler" / "mine.yaml").write_text(text)
+    _refused(command("train", "--config-dir", "own", *SMALL, "scheduler=mine"), message)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"spec": 1}', "is no result of this version of lrbench: spec"),
+        ("{", "is no result of this version of lrbench"),
+        ('{"state": "finished", "from_the_future": 1}', "is no result of this version of lrbench"),
+    ],
+    ids=["another version", "cut short", "newer version"],
+)
+@pytest.mark.parametrize("name", ["sweep", "report", "sync"])
+def test_a_result_that_is_none(command: Command, tmp_path: Path, name: str, text: str, message: str) -> None:
+    trials = tmp_path / "runs" / "smoke" / "trials"
+    trials.mkdir(parents=True)
+    (trials / "one.json").write_text(text)
+    done = command(name, *(["sweep=smoke", *SMALL] if name == "sweep" else ["runs/smoke"]))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "one.json" in done.stderr and "Move it away" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (trials / "one.json").read_text() == text

@@ -79,6 +79,18 @@ def test_a_crash_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
+def test_a_full_disk_does_not_end_the_run(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    run = spec("train.epochs=0.5")
+    result = loop.train_one(run, checkpoint=tmp_path / "run.pt", checkpoint_seconds=0)
+    assert result.without_times() == loop.train_one(run).without_times()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     torch.save({"step": Path("anything but tensors and plain data")}, tmp_path / "run.pt")
     assert checkpoints.load(tmp_path / "run.pt") is None
