@@ -220,6 +220,7 @@ class _Worker:
         lines = iter(self._process.stdout)
         while True:
             alarm = threading.Timer(self._silence_seconds, self._kill_silent)
+            alarm.daemon = True  # the program may end before it
             if "train" in request:  # a download may be silent for longer
                 alarm.start()
             line = next(lines, None)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from functools import partial
@@ -36,33 +36,44 @@ def sweep(overrides: Sequence[str]) -> None:
         board.progress(spec, progress)
         publisher.grow(spec, progress["points"])
 
-    with plan.claimed(planned), _executor(planned, on_progress) as executor:
-        with saying(console) as say:
-            machine = executor.examine(planned.specs(), say)
-        plan.write_config(planned)
-        provenance.record_start(planned.folder, again)
-        console.print(_introduction(planned, machine, executor.runs_at_once))
-        contenders = [
-            Contender(cfg, planned.settings, machine, executor.runs_at_once, planned.study(name)) for name, cfg in planned.configs.items()
-        ]
-        with Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name) as publisher:
-            try:
-                with board:
-                    failures = _run(contenders, executor, planned.folder / "trials", board, publisher)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
-            _finish(planned, contenders, publisher, console, overrides)
+    with plan.claimed(planned):
+        known = {result.spec.key(): result for result in results.read_all(planned.folder / "trials")}
+        with _executor(planned, on_progress) as executor:
+            contenders = _contenders(planned, executor, console, again)
+            with Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name) as publisher:
+                try:
+                    with board:
+                        failures = _run(contenders, executor, known, planned.folder / "trials", board, publisher)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
+                _finish(planned, contenders, publisher, console, overrides)
     if failures:
         console.print(f"{failures} runs failed and their results are missing. To try them again: {again}", style="red")
         sys.exit(1)
 
 
-def _run(contenders: Sequence[Contender], executor: Executor, trials: Path, board: Board, publisher: Publisher) -> int:
-    """Train whatever `trials` does not hold, and return the number of runs that failed.
+def _contenders(planned: Plan, executor: Executor, console: Console, again: str) -> list[Contender]:
+    """Examine what is to be trained, write down that the sweep is started, and say what it is."""
+    with saying(console) as say:
+        machine = executor.examine(planned.specs(), say)
+    plan.write_config(planned)
+    provenance.record_start(planned.folder, again)
+    console.print(_introduction(planned, machine, executor.runs_at_once))
+    return [Contender(cfg, planned.settings, machine, executor.runs_at_once, planned.study(name)) for name, cfg in planned.configs.items()]
+
+
+def _run(
+    contenders: Sequence[Contender],
+    executor: Executor,
+    known: Mapping[str, TrialResult],
+    trials: Path,
+    board: Board,
+    publisher: Publisher,
+) -> int:
+    """Train what is not known into the folder `trials`, and return the number of runs that failed.
 
     A run waits for another only where its study must know of that one first.
     """
-    known = {result.spec.key(): result for result in results.read_all(trials)}
     running: dict[Future[TrialResult], tuple[Contender, TrialSpec]] = {}
     unasked, failures = deque(contenders), 0
     while unasked or running:

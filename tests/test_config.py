@@ -120,10 +120,9 @@ def test_every_config_file(path: Path) -> None:
     assert text.splitlines()[0].endswith(".") and len(text.splitlines()[0]) > 20
     assert yaml.safe_load(text)["name"] == path.stem
     group = path.parent.name
-    root = "sweep" if group in ("sampler", "executor") else "config"
+    root = "sweep" if group in ("sampler", "pruner", "executor") else "config"
     extra = ["optimizer.args.momentum=0.8"] if (group, path.stem) == ("optimizer", "sgd") else []
-    if root == "config":
-        config.parse(config.load(root, [f"{group}={path.stem}", *extra]))
+    config.parse(config.load(root, [f"{group}={path.stem}", *extra]))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "scheduler").glob("*.yaml")), ids=lambda path: path.stem)

@@ -246,3 +246,18 @@ def _published(runs: Path) -> int:
         assert status == "FINISHED"
         assert all(len(points) == len({step for step, _ in points}) for points in curves.values())
     return len(found)
+
+
+def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=50"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/smoke/logs/worker-1.log")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)  # both are 130 to a shell
+    assert time.monotonic() - begun < 10
