@@ -73,6 +73,7 @@ def page(swept: Path) -> Iterator[str]:
     with subprocess.Popen(command, cwd=swept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         assert server.stdout
         said = [server.stdout.readline() for _ in range(4)]
+        _wait_for(partial(_listens, port))
         yield next(line.split()[1] for line in said if "smoke:" in line)
         server.terminate()
 
@@ -85,18 +86,9 @@ def _wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-def _open(browser: "Chrome", address: str) -> None:
-    """Open a page, as soon as its server listens."""
-    from selenium.common.exceptions import WebDriverException
-
-    def opened() -> bool:
-        try:
-            browser.get(address)
-        except WebDriverException:
-            return False
-        return True
-
-    _wait_for(opened)
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _keep_screenshot(browser: "Chrome", name: str) -> None:
@@ -117,7 +109,7 @@ def _both_drawn(browser: "Chrome", metric: str) -> bool:
 
 
 def test_the_chart_view_overlays_the_curves_of_all_runs(browser: "Chrome", page: str) -> None:
-    _open(browser, page)
+    browser.get(page)
 
     for metric in ("lr", "val/accuracy", "train/loss"):
         _wait_for(partial(_both_drawn, browser, metric))
@@ -130,7 +122,7 @@ def test_the_chart_view_overlays_the_curves_of_all_runs(browser: "Chrome", page:
 def test_the_compare_view_draws_the_curves_of_two_schedulers(browser: "Chrome", page: str) -> None:
     runs = [_a_final_run(page, scheduler) for scheduler in ("cosine", "cyclic")]
     server = page.partition("/#/")[0]
-    _open(browser, f"{server}/#/compare-runs?runs={json.dumps(runs)}&experiments={json.dumps(['1'])}")
+    browser.get(f"{server}/#/compare-runs?runs={json.dumps(runs)}&experiments={json.dumps(['1'])}")
     links = _wait_for(lambda: browser.execute_script(METRIC_LINKS))
     _keep_screenshot(browser, "compare")
     for metric in ("lr", "train/loss"):
@@ -140,7 +132,7 @@ def test_the_compare_view_draws_the_curves_of_two_schedulers(browser: "Chrome", 
 
 
 def test_who_comes_from_the_list_of_experiments_finds_the_curves(browser: "Chrome", page: str) -> None:
-    _open(browser, page.partition("/runs?")[0])
+    browser.get(page.partition("/runs?")[0])
     links = _wait_for(lambda: [link for link in browser.find_elements("css selector", "a") if link.text == "all runs"])
     assert links[0].get_attribute("href") == page
 
@@ -148,7 +140,7 @@ def test_who_comes_from_the_list_of_experiments_finds_the_curves(browser: "Chrom
 def test_the_report_opens_without_an_error(browser: "Chrome", swept: Path) -> None:
     report = swept / "runs" / "smoke" / "report.html"
     _console(browser)  # what stood there is forgotten
-    _open(browser, report.as_uri())
+    browser.get(report.as_uri())
     _keep_screenshot(browser, "report")
     assert browser.title
     assert _console(browser) == []
