@@ -6,7 +6,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -116,12 +116,28 @@ class Publisher(AbstractContextManager["Publisher"]):
         return doing
 
 
+def _make_store(uri: str) -> None:
+    """Make a SQLite store that is not there, whole or not at all: MLflow's tables take seconds, and half of them is a store for nothing."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+        made = Path(folder) / path.name
+        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+        with suppress(FileExistsError):  # another process was faster
+            os.link(made, path)
+
+
 class _Store:
     def __init__(self, out: Path, uri: str, experiment: str) -> None:
         from mlflow import MlflowClient
 
         for noisy in ("mlflow", "alembic"):  # they announce the making of their tables
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        _make_store(uri)
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
         known = self.client.get_experiment_by_name(experiment)
         if known:
