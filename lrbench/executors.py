@@ -103,6 +103,7 @@ class LocalWorkers:
         self._workers = [_Worker(logs / "worker-0.log", silence_seconds)]
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        """Let the first worker examine; then start the others, as many as suit the machine."""
         machine = self._workers[0].examine(specs, say)
         self.runs_at_once = machine.runs_at_once(specs[0].device) if self._wanted == "auto" else self._wanted
         for number in range(1, self.runs_at_once):
@@ -119,6 +120,7 @@ class LocalWorkers:
         return future
 
     def close(self) -> None:
+        """Kill the workers; what they were at is dropped, or goes on from its checkpoint at the next start."""
         self._closing = True
         for worker in self._workers:
             worker.kill()
@@ -175,6 +177,7 @@ class _Worker:
             )
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
+        """Return what the process finds. Raises ConfigError for the user's mistakes, and RunError where it breaks."""
         for message in self._answers({"examine": [_plain(spec) for spec in specs]}):
             if "say" in message:
                 say(message["say"])

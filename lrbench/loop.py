@@ -375,6 +375,7 @@ class _Record:
         return {metric: points for metric, points in new.items() if points}
 
     def curves(self) -> dict[str, Curve]:
+        """Return the curves so far, by metric; that of the rate ends with the last step."""
         if self._points["lr"][-1][0] != self.steps - 1:  # where the run ended early
             self._add(self.steps - 1, "lr", self.rate)
         curves = {}

@@ -185,6 +185,7 @@ class _Store:
             self.left[key] = run_id
 
     def add(self, result: TrialResult) -> None:
+        """End a run with its result: the run that has grown, or a new one; nothing where it has ended already."""
         key = result.spec.key()
         if key in self.ended:
             return
@@ -199,6 +200,7 @@ class _Store:
         self.ended[key] = run_id
 
     def grow(self, spec: TrialSpec, points: Points) -> None:
+        """Add points to a run that is being trained; one whose curves begin anew takes the place of the one before."""
         key = spec.key()
         if key in self.growing and points.get("lr", [(-1, 0.0, 0)])[0][0] == 0:  # its worker died, and another began anew
             self.client.delete_run(self.growing.pop(key))
@@ -207,12 +209,14 @@ class _Store:
         self._log_metrics(self.growing[key], points)
 
     def fail(self, spec: TrialSpec, reason: str) -> None:
+        """End a run that has no result; the next start trains it again."""
         run_id = self.growing.pop(spec.key(), None) or self._begin(spec, {})
         for name, value in {"reason": reason[:1000], "state": "failed"}.items():
             self.client.set_tag(run_id, name, value)
         self.client.set_terminated(run_id, "FAILED")
 
     def add_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
+        """Give the parent run of a scheduler its choice, and the curves of a final run of it, in place of those of another choice."""
         scheduler, key = final.spec.scheduler.name, final.spec.key()
         shown = self.best.get(scheduler) or key
         run_id = self._parent(scheduler) if shown == key else self._renew_parent(scheduler)
@@ -229,6 +233,7 @@ class _Store:
                 self.client.log_artifact(self.parents[scheduler], str(path), None if within == "." else within)
 
     def end(self, status: str) -> None:
+        """End what still grows as interrupted, and the parent runs with `status`."""
         for run_id in self.growing.values():
             self.client.set_tag(run_id, "state", "interrupted")
             self.client.set_terminated(run_id, "KILLED")

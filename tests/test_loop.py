@@ -148,10 +148,9 @@ def test_examine_finds_what_cannot_be_built(spec: Spec, overrides: list[str], me
         loop.examine([spec(*overrides)], print)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there(spec: Spec) -> None:
-    with pytest.raises(ConfigError, match="device=cuda: torch sees 0 GPUs here"):
-        loop.examine([spec("device=cuda")], print)
+    with pytest.raises(ConfigError, match=r"device=cuda:99: torch sees \d+ GPUs here"):
+        loop.examine([spec("device=cuda:99")], print)
 
 
 @pytest.mark.gpu
