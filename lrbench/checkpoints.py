@@ -12,7 +12,7 @@ import torch
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state, and keep the one before it beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = _partial(path)
     try:
         with partial.open("wb") as file:
             torch.save(state, file)
@@ -37,8 +37,12 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def remove(path: Path) -> None:
     """Remove what is there of a run that has ended."""
-    for file in (path, _before(path)):
+    for file in (path, _before(path), _partial(path)):
         file.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
 
 
 def _before(path: Path) -> Path:

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ Task = Callable[[Sequence[str]], None]
 def command(config_name: str, task: Task) -> None:
     """Run `task` with the overrides of the command line inside a Hydra program, and exit with its code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+    _end_alike()
     sys.argv[1:] = [f"{FORCED}{text}" if text.startswith("scheduler.") else text for text in sys.argv[1:]]
 
     def inside_hydra(cfg: DictConfig) -> None:
@@ -38,6 +40,13 @@ def command(config_name: str, task: Task) -> None:
 
     with exit_codes(config_name):
         hydra.main(config_path="pkg://lrbench.conf", config_name=config_name, version_base="1.3")(inside_hydra)()
+
+
+def _end_alike() -> None:
+    """Let a terminal that closes and a system that asks the program to end be what Ctrl-C is, unless they are to be ignored (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager

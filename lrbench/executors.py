@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Literal, Protocol
 from lrbench.config import ConfigError, Machine, TrialSpec
 from lrbench.results import TrialResult
 
-MAX_DEATHS = 2  # of a worker at the same run
+MAX_DEATHS = 3  # of a worker at the same run
 
 
 class RunError(Exception):
@@ -146,12 +147,11 @@ class LocalWorkers:
             answer = worker.train(spec, self._checkpoints, self._on_progress, watch())
             if answer is not None:
                 return answer
-            worker.kill()
+            cause = worker.end()
             worker.close()
             if not self._closing:
                 worker.start()
-        silent = f" (killed after {self._silence_seconds:g} s without a sign of life)" if worker.was_silent else ""
-        raise RunError(f"its worker process died {MAX_DEATHS} times{silent}; see {worker.log}")
+        raise RunError(f"its worker process died {MAX_DEATHS} times, at last by {cause}; see {worker.log}")
 
 
 class _Worker:
@@ -159,7 +159,7 @@ class _Worker:
 
     def __init__(self, log: Path, silence_seconds: float, gpu: str | None = None) -> None:
         self.log, self._gpu, self._silence_seconds = log, gpu, silence_seconds
-        self.was_silent = False
+        self._was_silent = False
         self.start()
 
     def start(self) -> None:
@@ -208,6 +208,16 @@ class _Worker:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> str:
+        """Return what ended the process, which is killed where it has only stopped to answer."""
+        self.kill()
+        code = self._process.returncode
+        if self._was_silent:
+            return f"{self._silence_seconds:g} s without a sign of life"
+        if code == -signal.SIGKILL:
+            return "SIGKILL, which is how Linux ends what it has no memory for"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
     def close(self) -> None:
         """Close the pipes of a process that has ended, when nobody reads them any more."""
         assert self._process.stdin and self._process.stdout
@@ -218,7 +228,7 @@ class _Worker:
     def _answers(self, request: dict[str, object]) -> Iterator[dict[str, Any]]:
         """Yield what the process answers; nothing more when it has died, or was killed for its silence."""
         assert self._process.stdout
-        self.was_silent = False
+        self._was_silent = False
         self._write(request)
         lines = iter(self._process.stdout)
         while True:
@@ -233,7 +243,7 @@ class _Worker:
             yield json.loads(line)
 
     def _kill_silent(self) -> None:
-        self.was_silent = True
+        self._was_silent = True
         self._process.kill()
 
     def _write(self, message: dict[str, object]) -> None:

@@ -1,5 +1,6 @@
 """Pictures of curves and results, as matplotlib figures."""
 
+import io
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from lrbench import results
 from lrbench.results import Curve
 
 if TYPE_CHECKING:
@@ -43,8 +45,11 @@ class Captioned(NamedTuple):
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture, PNG or SVG by the file's ending, without the date in it."""
+    metadata = {"Software": None} if path.suffix == ".png" else {"Date": None}
+    drawn = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(path, dpi=DPI, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+        figure.savefig(drawn, format=path.suffix[1:], dpi=DPI, metadata=metadata)
+    results.write_bytes(path, drawn.getvalue())
 
 
 def width(path: Path) -> int:

@@ -2,7 +2,10 @@
 
 import importlib.resources
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,9 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench import config, results, search
 from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
+from lrbench.results import TrialResult
 
+LOCK, HOLDER = "sweep.lock", "sweep.holder"  # held while a sweep is at work in its folder; and who holds it, for people
 FIRST_FINAL_SEED = 1000  # final seeds begin so far above the search's
 
 # What may change when a sweep is started again; all else would make other runs.
@@ -130,11 +135,15 @@ class Plan:
         """Return the run of each scheduler's config as it stands."""
         return [config.parse(cfg) for cfg in self.configs.values()]
 
-    def study(self, scheduler: str) -> search.Study:
-        """Return the search of a scheduler, with what its journal knows."""
-        cfg, space = self.configs[scheduler], self.spaces[scheduler]
-        defaults = {key: OmegaConf.select(cfg, key) for key in space}
-        return search.Study(self.journal, scheduler, space, defaults, self.settings.sampler, self.settings.seed)
+    def studies(self, found: Iterable[TrialResult]) -> dict[str, search.Study]:
+        """Return the search of each scheduler, as its journal and the results have it. Its first trial is the config as it stands."""
+        known = {name: {0: {key: OmegaConf.select(cfg, key) for key in self.spaces[name]}} for name, cfg in self.configs.items()}
+        for spec in (result.spec for result in found):
+            if spec.phase == "search" and spec.trial and spec.scheduler.name in known:
+                known[spec.scheduler.name][spec.trial] = dict(spec.sampled)
+        storage = search.opened(self.journal, self.spaces, known)
+        sampler, seed = self.settings.sampler, self.settings.seed
+        return {name: search.Study(storage, name, self.spaces[name], known[name], sampler, seed) for name in self.configs}
 
 
 def make(overrides: Sequence[str]) -> Plan:
@@ -179,14 +188,22 @@ def claimed(plan: Plan) -> Iterator[None]:
     """Hold the sweep's folder, so that no other sweep writes into it; where a ConfigError ends its use, nothing new is left."""
     try:
         if plan.first.fresh and plan.folder.exists():
-            with filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
+            with filelock.FileLock(plan.folder / LOCK, timeout=0):
                 plan.folder.rename(_free_name(plan.folder))
-        with results.folder_for_runs(plan.folder), filelock.FileLock(plan.folder / "sweep.lock", timeout=0):
+        with results.folder_for_runs(plan.folder), filelock.FileLock(plan.folder / LOCK, timeout=0):
             check_same(plan)
-            search.mend(plan.journal)
+            results.write_text(plan.folder / HOLDER, _this_process())
             yield
+            (plan.folder / HOLDER).unlink()
     except filelock.Timeout as error:
-        raise ConfigError(f"{plan.folder}: another sweep is at work there; wait for it, or give this one a name=… of its own") from error
+        holder = plan.folder / HOLDER
+        who = f" ({holder.read_text(encoding='utf-8')})" if holder.exists() else ""
+        ways_out = "wait for it, or give this one a name=… of its own"
+        raise ConfigError(f"{plan.folder}: another sweep is at work there{who}; {ways_out}") from error
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}"
 
 
 def _free_name(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ConfigDict
@@ -153,11 +154,40 @@ class Watch:
         return not self._trial.should_prune()
 
 
-def mend(journal: Path) -> None:
-    """Make a journal whole that a crash tore: drop a line that was cut short, or set the file aside where there is more to it.
+Known = Mapping[str, Mapping[int, Mapping[str, Value]]]  # scheduler to trial to what was drawn for it, of the runs that have ended
+
+
+def opened(journal: Path, spaces: Mapping[str, Space], known: Known) -> JournalStorage:
+    """Open a journal, or make it. One that is damaged, or says other than the runs that have ended, is set aside and made anew.
 
     Nobody else may be at work on it. Nothing is lost: what is asked follows from what was told, and the results are told again.
     """
+    _mend(journal)
+    storage = _storage(journal)
+    studies = [study for study in storage.get_all_studies() if study.study_name in spaces]
+    for study in studies:
+        name, trials = study.study_name, storage.get_all_trials(study._study_id, deepcopy=False)
+        if not all(_agrees(trial, spaces[name], known.get(name, {}).get(trial.number, {})) for trial in trials):
+            _set_aside(journal)
+            return _storage(journal)
+    return storage
+
+
+def _agrees(trial: FrozenTrial, space: Space, known: Mapping[str, Value]) -> bool:
+    """Return whether a trial can stand: it was drawn whole, as its runs say, and has not failed, as it is to be tried again."""
+    if trial.state == TrialState.WAITING:
+        return True
+    drawn = {key for key, parameter in space.items() if parameter.applies(trial.params)}
+    as_known = all(value == known.get(key, value) for key, value in trial.params.items())
+    return trial.state != TrialState.FAIL and trial.params.keys() == drawn and as_known
+
+
+def _storage(journal: Path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+
+
+def _mend(journal: Path) -> None:
+    """Drop a line that a crash cut short, and set the file aside where there is more to it."""
     Path(f"{journal}{LOCK_FILE_SUFFIX}").unlink(missing_ok=True)  # of a process that was killed; Optuna would wait for 30 s
     if not journal.exists():
         return
@@ -167,24 +197,33 @@ def mend(journal: Path) -> None:
         for line in whole.splitlines():
             json.loads(line)
     except ValueError:
-        journal.replace(journal.with_name(f"{journal.name}.damaged"))
+        _set_aside(journal)
         return
     if len(whole) < len(text):
         os.truncate(journal, len(whole))
 
 
-class Study:
-    """The search of one scheduler. Trial numbers count from 0, which is the config as it stands.
+def _set_aside(journal: Path) -> None:
+    journal.replace(journal.with_name(f"{journal.name}.before"))
 
-    What is asked depends on the seed and on what was told before, in this order, and on nothing else.
+
+class Study:
+    """The search of one scheduler, by the number of the trial, from 0.
+
+    What is asked is in `known`, or depends on the seed and on what was told before, in this order, and on nothing else.
     """
 
     def __init__(
-        self, journal: Path, name: str, space: Space, defaults: Mapping[str, Value], sampler_config: Mapping[str, Any], seed: int
+        self,
+        storage: JournalStorage,
+        name: str,
+        space: Space,
+        known: Mapping[int, Mapping[str, Value]],
+        sampler_config: Mapping[str, Any],
+        seed: int,
     ) -> None:
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
         self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        self._space, self._defaults, self._sampler, self._seed = space, defaults, sampler_config, seed
+        self._space, self._known, self._sampler, self._seed = space, known, sampler_config, seed
         self._trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
 
     def ask(self, number: int) -> dict[str, Value]:
@@ -195,8 +234,8 @@ class Study:
         if number < len(self._trials) and self._trials[number].state == TrialState.RUNNING:
             trial = optuna.Trial(self._study, self._trials[number]._trial_id)  # what it has drawn, it draws again
         else:
-            if number == 0 and not self._trials:
-                self._study.enqueue_trial(dict(self._defaults))
+            if number in self._known and number == len(self._trials):
+                self._study.enqueue_trial(dict(self._known[number]))
             trial = self._study.ask()
         assert trial.number == number
         values: dict[str, Value] = {}

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from functools import partial
@@ -36,30 +36,39 @@ def sweep(overrides: Sequence[str]) -> None:
         board.progress(spec, progress)
         publisher.grow(spec, progress["points"])
 
-    with plan.claimed(planned):
+    with plan.claimed(planned), _told_how_to_go_on(again):
         known = {result.spec.key(): result for result in results.read_all(planned.folder / "trials")}
         with _executor(planned, on_progress) as executor:
-            contenders = _contenders(planned, executor, console, again)
+            contenders = _contenders(planned, executor, known.values(), console, again)
             with Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name) as publisher:
-                try:
-                    with board:
-                        failures = _run(contenders, executor, known, planned.folder / "trials", board, publisher)
-                except KeyboardInterrupt:
-                    raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
+                with board:
+                    failures = _run(contenders, executor, known, planned.folder / "trials", board, publisher)
                 _finish(planned, contenders, publisher, console, overrides)
     if failures:
         console.print(f"{failures} runs failed and their results are missing. To try them again: {again}", style="red")
         sys.exit(1)
 
 
-def _contenders(planned: Plan, executor: Executor, console: Console, again: str) -> list[Contender]:
+@contextmanager
+def _told_how_to_go_on(again: str) -> Iterator[None]:
+    """Add the command that goes on to what an interrupt, or an executor that does not come to anything, has to say."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; what is finished is safe. To go on: {again}") from None
+    except RunError as error:
+        sys.exit(f"error: {error}\nTo try again: {again}")
+
+
+def _contenders(planned: Plan, executor: Executor, known: Iterable[TrialResult], console: Console, again: str) -> list[Contender]:
     """Examine what is to be trained, write down that the sweep is started, and say what it is."""
     with saying(console) as say:
         machine = executor.examine(planned.specs(), say)
     plan.write_config(planned)
     provenance.record_start(planned.folder, again)
     console.print(_introduction(planned, machine, executor.runs_at_once))
-    return [Contender(cfg, planned.settings, machine, executor.runs_at_once, planned.study(name)) for name, cfg in planned.configs.items()]
+    studies = planned.studies(known)
+    return [Contender(cfg, planned.settings, machine, executor.runs_at_once, studies[name]) for name, cfg in planned.configs.items()]
 
 
 def _run(
@@ -141,7 +150,7 @@ def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher
     sync.publish_summary(publisher, planned.folder, results.read_all(planned.folder / "trials"), ranking)
     report.show(console, ranking)
     _show_importances(contenders, console)
-    publisher.close()
+    publisher.close(say=console.print)
     if publisher.failure:
         later = cli.command_line("lrbench.sync", [str(planned.folder)])
         console.print(f"MLflow does not have all runs ({publisher.failure}); the results are safe. To publish them later: {later}")

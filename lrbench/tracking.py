@@ -3,14 +3,18 @@
 import logging
 import os
 import queue
+import shutil
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import filelock
 import yaml
 
 from lrbench import views
@@ -27,6 +31,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
 METRICS_A_CALL = 1000  # MLflow's limit
+RETRY_SECONDS = 60.0  # between two tries to reach a store that has failed
+SAY_AFTER_SECONDS, PATIENCE_SECONDS, HURRY_SECONDS = 2.0, 60.0, 5.0  # of the wait at the end, for all; of a task; of all when interrupted
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "pruned": "KILLED"}  # in MLflow, of a run that ended so
 REPORT = ("report.md", "report.html", "results.csv", "pictures/*")  # what of a sweep's folder is for its readers
 EXPERIMENT_TAGS = {
@@ -50,17 +56,23 @@ def pages(uri: str) -> dict[str, str]:
     return {known.name: views.page(known.experiment_id) for known in found if client.search_runs([known.experiment_id], max_results=1)}
 
 
+_Task = Callable[["_Store"], None]
+
+
 class Publisher(AbstractContextManager["Publisher"]):
     """Publishes the runs of one experiment in a thread of its own: training never waits for it, nor fails with it.
 
-    A run that MLflow has already, by its tag `lrbench.key`, is left alone.
+    A run that MLflow has already, by its tag `lrbench.key`, is left alone. Where MLflow cannot be reached, what is to be published waits
+    and is tried again now and then, at last at the end.
     """
 
     def __init__(self, out: Path, uri: str | None, experiment: str) -> None:
         self.failure: str | None = None
         self.page: str | None = None
+        self.waiting = 0  # how much is still to be published
         self._out, self._uri, self._experiment = out, store_uri(out, uri), experiment
-        self._queue: queue.Queue[Callable[[_Store], None] | None] = queue.Queue()
+        self._queue: queue.Queue[_Task | None] = queue.Queue()
+        self._hurry = False
         self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
         self._thread.start()
 
@@ -69,51 +81,78 @@ class Publisher(AbstractContextManager["Publisher"]):
 
     def publish(self, result: TrialResult) -> None:
         """Publish a run, soon."""
-        self._queue.put(lambda store: store.add(result))
+        self._put(lambda store: store.add(result))
 
     def grow(self, spec: TrialSpec, points: Points) -> None:
         """Publish what is new of the curves of a run that is being trained; nothing where nothing is."""
         if points:
-            self._queue.put(lambda store: store.grow(spec, points))
+            self._put(lambda store: store.grow(spec, points))
 
     def fail(self, spec: TrialSpec, reason: str) -> None:
         """Publish that a run ended without a result."""
-        self._queue.put(lambda store: store.fail(spec, reason))
+        self._put(lambda store: store.fail(spec, reason))
 
     def publish_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
         """Publish what a scheduler's search chose, and the curves of a final run of it, on the scheduler's parent run."""
-        self._queue.put(lambda store: store.add_best(final, best))
+        self._put(lambda store: store.add_best(final, best))
 
     def publish_report(self, folder: Path) -> None:
         """Publish a sweep's report and pictures on each parent run that has been published to."""
-        self._queue.put(lambda store: store.add_report(folder))
+        self._put(lambda store: store.add_report(folder))
 
-    def close(self, status: str = "FINISHED") -> None:
-        """Wait until everything is published, the parent runs ended with `status`, or has failed to be: then `failure` says why."""
-        self._queue.put(lambda store: store.end(status))
+    def close(self, status: str = "FINISHED", say: Callable[[str], None] = lambda text: None) -> None:
+        """Wait until everything is published, the parent runs ended with `status`, or has failed to be: then `failure` says why.
+
+        With another status than FINISHED, the rest is left to the next start, and this waits for HURRY_SECONDS at most.
+        """
+        self._hurry = status != "FINISHED"
+        self._put(lambda store: store.end(status))
         self._queue.put(None)
-        self._thread.join()
+        if self._hurry:
+            self._thread.join(HURRY_SECONDS)
+            return
+        self._thread.join(SAY_AFTER_SECONDS)
+        if self._thread.is_alive():
+            say(f"publishing to MLflow what it lacks, {self.waiting} runs or so")
+        before = -1
+        while self._thread.is_alive() and self.waiting != before:
+            before = self.waiting
+            self._thread.join(PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            self.failure = f"it took longer than {PATIENCE_SECONDS} s for a run"
+
+    def _put(self, task: "_Task") -> None:
+        self.waiting += 1
+        self._queue.put(task)
 
     def _work(self) -> None:
-        """Do what is asked as it comes; what fails is tried once more at the end, with all that came after it."""
-        left = self._publish(iter(self._queue.get, None))
-        if self.failure:
-            left = [*left, *iter(self._queue.get, None)]
-            self.failure = None
-            self._publish(iter(left))
+        """Do what is asked as it comes, and again what failed."""
+        tasks: deque[_Task] = deque()
+        try_at, store = 0.0, None
+        for task in iter(self._queue.get, None):
+            tasks.append(task)
+            if time.monotonic() >= try_at:
+                store = self._publish(tasks, store)
+                try_at = 0.0 if store else time.monotonic() + RETRY_SECONDS
+        self._publish(tasks, store)
 
-    def _publish(self, tasks: Iterator["Callable[[_Store], None]"]) -> list["Callable[[_Store], None]"]:
-        """Do tasks; after the first that fails, `failure` says why, and that task is returned."""
-        doing: list[Callable[[_Store], None]] = []
+    def _publish(self, tasks: "deque[_Task]", store: "_Store | None") -> "_Store | None":
+        """Do tasks, in the store as it was left or in one opened anew. Return it; None where one failed, and `failure` says why."""
         try:
-            store = _Store(self._out, self._uri, self._experiment)
+            store = store or _Store(self._out, self._uri, self._experiment)
             self.page = views.page(store.experiment)
-            for task in tasks:
-                doing = [task]
-                task(store)
+            while tasks:
+                if self._hurry and len(tasks) > 1:
+                    tasks.popleft()  # but the last, which ends what is there
+                else:
+                    tasks[0](store)
+                    tasks.popleft()
+                self.waiting = len(tasks) + self._queue.qsize()
         except Exception as error:  # whatever goes wrong with MLflow, training goes on and the results are on disk
             self.failure = (str(error) or type(error).__name__).splitlines()[0]
-        return doing
+            return None
+        self.failure = None
+        return store
 
 
 def _make_store(uri: str) -> None:
@@ -124,11 +163,15 @@ def _make_store(uri: str) -> None:
     from mlflow import MlflowClient
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
-        made = Path(folder) / path.name
-        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
-        with suppress(FileExistsError):  # another process was faster
-            os.link(made, path)
+    making = path.parent / ".mlflow"
+    with filelock.FileLock(f"{making}.lock"):
+        if path.exists():  # another process was faster
+            return
+        shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+        making.mkdir()
+        MlflowClient(tracking_uri=f"sqlite:///{making / path.name}").search_experiments()
+        (making / path.name).replace(path)
+        shutil.rmtree(making)
 
 
 class _Store:

@@ -20,7 +20,7 @@ def _contender(folder: Path, *overrides: str) -> Contender:
     planned = plan.make(["sweep=smoke", *SMALL, "schedulers=[rex]", f"out={folder}", *overrides])
     planned.folder.mkdir(parents=True, exist_ok=True)
     (name,) = planned.settings.schedulers
-    return Contender(planned.configs[name], planned.settings, MACHINE, 2, planned.study(name))
+    return Contender(planned.configs[name], planned.settings, MACHINE, 2, planned.studies([])[name])
 
 
 def _result(spec: TrialSpec, accuracies: list[float], state: Literal["finished", "pruned", "diverged"] = "finished") -> TrialResult:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,25 @@ def cfg_space() -> tuple[search.Space, dict[str, search.Value]]:
     return search.space(cfg), {"optimizer.lr": 0.5, "scheduler.knobs.cycles": 2, "scheduler.args.T_mult": 2}
 
 
+def _study(
+    path: Path,
+    space: search.Space,
+    defaults: dict[str, search.Value],
+    sampler: object = TPE,
+    seed: int = 0,
+    known: Mapping[int, dict[str, search.Value]] | None = None,
+) -> search.Study:
+    """Open the study `s` in a journal; `known` is what was drawn for the trials that have runs."""
+    of_trials = {0: defaults, **(known or {})}
+    storage = search.opened(path, {"s": space}, {"s": of_trials})
+    return search.Study(storage, "s", space, of_trials, sampler, seed)  # type: ignore[arg-type]
+
+
 def _ask(
     path: Path, space: search.Space, defaults: dict[str, search.Value], count: int, sampler: object = TPE, seed: int = 0
 ) -> list[object]:
     """Return the values of `count` trials, each told the peak rate as its accuracy."""
-    study = search.Study(path, "s", space, defaults, sampler, seed)  # type: ignore[arg-type]
+    study = _study(path, space, defaults, sampler, seed)
     asked = []
     for number in range(count):
         values = study.ask(number)
@@ -57,8 +71,8 @@ def test_a_study_goes_on_where_it_was(tmp_path: Path, cfg_space: tuple[search.Sp
 def test_a_trial_that_was_asked_but_not_told_is_asked_again(
     tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]
 ) -> None:
-    before = search.Study(tmp_path / "j", "s", *cfg_space, TPE, 0).ask(0)
-    study = search.Study(tmp_path / "j", "s", *cfg_space, TPE, 0)
+    before = _study(tmp_path / "j", *cfg_space, TPE).ask(0)
+    study = _study(tmp_path / "j", *cfg_space, TPE)
     assert study.ask(0) == before
     study.tell(0, None)
     assert study.ask(1)
@@ -110,9 +124,10 @@ class _KilledError(Exception):
 def test_a_trial_that_was_drawn_in_part_is_drawn_to_its_end(tmp_path: Path, suggestions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config.load("config", [*SMALL, RESTARTS])
     space = search.space(cfg)
+    told: list[dict[str, search.Value]]
     for name in ("whole", "parts"):
-        _ask(tmp_path / name, space, _defaults(cfg, space), 4)
-    whole = search.Study(tmp_path / "whole", "s", space, _defaults(cfg, space), TPE, 0).ask(4)
+        told = _ask(tmp_path / name, space, _defaults(cfg, space), 4)  # type: ignore[assignment]
+    whole = _study(tmp_path / "whole", space, _defaults(cfg, space)).ask(4)
     suggest, left = search.Parameter.suggest, iter(range(suggestions))
 
     def killed(parameter: search.Parameter, trial: Any, key: str) -> search.Value:
@@ -123,8 +138,11 @@ def test_a_trial_that_was_drawn_in_part_is_drawn_to_its_end(tmp_path: Path, sugg
     with monkeypatch.context() as patched:
         patched.setattr(search.Parameter, "suggest", killed)
         with pytest.raises(_KilledError):
-            search.Study(tmp_path / "parts", "s", space, _defaults(cfg, space), TPE, 0).ask(4)
-    again = search.Study(tmp_path / "parts", "s", space, _defaults(cfg, space), TPE, 0)
+            _study(tmp_path / "parts", space, _defaults(cfg, space)).ask(4)
+    again = _study(tmp_path / "parts", space, _defaults(cfg, space), known=dict(enumerate(told)))
+    for number, values in enumerate(told):
+        assert again.ask(number) == values
+        again.tell(number, float(values["optimizer.lr"]))
     assert again.ask(4) == whole
     again.tell(4, 0.5)
 
@@ -132,7 +150,7 @@ def test_a_trial_that_was_drawn_in_part_is_drawn_to_its_end(tmp_path: Path, sugg
 def test_importances_find_what_matters(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]) -> None:
     """The accuracy of `_ask` is the peak rate."""
     _ask(tmp_path / "j", *cfg_space, count=30, sampler=RANDOM)
-    found = search.Study(tmp_path / "j", "s", *cfg_space, RANDOM, 0).importances()
+    found = _study(tmp_path / "j", *cfg_space, RANDOM).importances()
     assert next(iter(found)) == "optimizer.lr" and found["optimizer.lr"] > 0.5
     assert sum(found.values()) == pytest.approx(1)
 
@@ -141,7 +159,7 @@ def test_importances_find_what_matters(tmp_path: Path, cfg_space: tuple[search.S
 def test_no_importances_of_too_little(
     tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]], accuracies: list[float]
 ) -> None:
-    study = search.Study(tmp_path / "j", "s", *cfg_space, RANDOM, 0)
+    study = _study(tmp_path / "j", *cfg_space, RANDOM)
     for number, accuracy in enumerate(accuracies):
         study.ask(number)
         study.tell(number, accuracy)
@@ -177,7 +195,6 @@ def test_a_torn_journal_goes_on(tmp_path: Path, cfg_space: tuple[search.Space, d
     text = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(text[: int(kept * len(text)) - 3])
     (tmp_path / "j.lock").touch()
-    search.mend(tmp_path / "j")
     assert _ask(tmp_path / "j", *cfg_space, count=6) == whole
 
 
@@ -186,14 +203,56 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, cfg_space: tuple[search.
     whole = _ask(tmp_path / "j", *cfg_space, count=6)
     lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
     (tmp_path / "j").write_bytes(b"".join([*lines[:4], damage, *lines[4:]]))
-    search.mend(tmp_path / "j")
     assert _ask(tmp_path / "j", *cfg_space, count=6) == whole
-    assert (tmp_path / "j.damaged").exists()
+    assert (tmp_path / "j.before").exists()
 
 
-def test_mending_what_is_whole_changes_nothing(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]) -> None:
-    search.mend(tmp_path / "j")
+def test_opening_what_is_whole_changes_nothing(tmp_path: Path, cfg_space: tuple[search.Space, dict[str, search.Value]]) -> None:
     _ask(tmp_path / "j", *cfg_space, count=2)
     before = (tmp_path / "j").read_bytes()
-    search.mend(tmp_path / "j")
+    search.opened(tmp_path / "j", {"s": cfg_space[0]}, {})
     assert (tmp_path / "j").read_bytes() == before
+
+
+Whole = tuple[search.Space, dict[str, search.Value]]
+
+
+@pytest.mark.parametrize("sampler", [TPE, RANDOM], ids=["tpe", "random"])
+def test_a_journal_that_is_gone_comes_back_from_what_is_known(tmp_path: Path, cfg_space: Whole, sampler: object) -> None:
+    whole = _ask(tmp_path / "j", *cfg_space, count=8, sampler=sampler)
+    (tmp_path / "j").unlink()
+    study = _study(tmp_path / "j", *cfg_space, sampler, known=dict(enumerate(whole[:5])))
+    for number in range(8):
+        assert study.ask(number) == whole[number]
+        study.tell(number, float(whole[number]["optimizer.lr"]))  # type: ignore[index]
+
+
+def test_what_runs_were_trained_with_stands_whatever_a_sampler_would_draw(tmp_path: Path, cfg_space: Whole) -> None:
+    """As with another version of Optuna: a trial of which there are runs is never drawn anew."""
+    other: dict[str, search.Value] = {"optimizer.lr": 0.25, "scheduler.knobs.cycles": 3, "scheduler.args.T_mult": 1}
+    assert _study(tmp_path / "drawn", *cfg_space).ask(0) == cfg_space[1]
+    study = _study(tmp_path / "j", *cfg_space, known={1: other})
+    study.ask(0)
+    assert study.ask(1) == other
+
+
+def test_a_journal_of_other_trials_is_set_aside(tmp_path: Path, cfg_space: Whole) -> None:
+    """Of another scheduler under this one's name, or with values that the runs were not trained with."""
+    cfg = config.load("config", [*SMALL, RESTARTS])
+    space = search.space(cfg)
+    _ask(tmp_path / "j", space, _defaults(cfg, space), 3, RANDOM)
+    assert _ask(tmp_path / "j", *cfg_space, count=3) == _ask(tmp_path / "whole", *cfg_space, count=3)
+    assert (tmp_path / "j.before").exists()
+    other: dict[str, search.Value] = {"optimizer.lr": 0.25, "scheduler.knobs.cycles": 3, "scheduler.args.T_mult": 1}
+    study = _study(tmp_path / "j", *cfg_space, known={1: other})
+    study.ask(0)
+    assert study.ask(1) == other
+
+
+def test_a_trial_that_failed_is_told_anew_once_it_has_a_result(tmp_path: Path, cfg_space: Whole) -> None:
+    whole = _ask(tmp_path / "whole", *cfg_space, count=6)
+    study = _study(tmp_path / "j", *cfg_space)
+    for number in range(3):
+        study.ask(number)
+        study.tell(number, None if number == 1 else float(whole[number]["optimizer.lr"]))  # type: ignore[index]
+    assert _ask(tmp_path / "j", *cfg_space, count=6) == whole
