@@ -1,7 +1,8 @@
-"""Kills real sweeps at random moments and compares what comes of them with an undisturbed one: `scripts/chaos 10`.
+"""Kills real sweeps and compares what comes of them with an undisturbed one: `scripts/chaos 10`.
 
-A sweep is started again after each kill, with the same command. It must end with the same runs, trials, report and MLflow runs,
-and must not have trained a finished run twice.
+Sweeps are killed at random moments, by several signals, their coordinators and their workers; one more is killed in the middle of each
+kind of write. After a kill the same command is started again. A sweep must end with the same runs, trials, report and MLflow runs as one
+that nothing happened to, and must not have trained a finished run twice.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,23 @@ SWEEP = (
     "device=cpu", "data=synthetic", "data.images=1344", "data.holdout_images=64", "train.batch_size=32", "train.threads=1",
     "train.epochs=8",
 )  # fmt: skip
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGABRT)
+WRITES = {  # what a sweep writes, by its name for people: what is done, a part of the path, and how often it is done at least
+    "MLflow's store, new": ("exists", "runs/.mlflow/mlflow.db-journal", 1),
+    "the configuration": ("write", "/smoke/config.yaml", 1),
+    "the starts": ("write", "/starts.jsonl", 1),
+    "the journal": ("write", "/study.journal", 20),
+    "a checkpoint": ("write", "/checkpoints/", 3),
+    "a checkpoint's name": ("rename", "/checkpoints/", 3),
+    "a result": ("write", "/trials/", 1),
+    "a result's name": ("rename", "/trials/", 1),
+    "MLflow's store": ("exists", "runs/mlflow.db-journal", 1),
+    "a picture": ("write", "/pictures/", 6),
+    "results.jsonl": ("write", "/results.jsonl", 1),
+    "results.csv": ("write", "/results.csv", 1),
+    "report.md": ("write", "/report.md", 1),
+    "report.html": ("write", "/report.html", 1),
+}
 TIMES = ("train_seconds", "eval_seconds")  # columns of results.csv that differ
 
 
@@ -40,35 +59,80 @@ class Outcome:
     losses: list[str] = field(default_factory=list)
 
 
-def chaos(sweeps: int, kills_of_each: int, seed: int, folder: Path) -> Outcome:
-    """Run an undisturbed sweep and so many disturbed ones in `folder`, and compare."""
-    outcome, chance = Outcome(), random.Random(seed)
-    undisturbed = folder / "undisturbed"
-    _finish(_start(undisturbed), undisturbed)
-    whole = _what_is_left(undisturbed)
-    for number in range(sweeps):
-        disturbed = folder / f"disturbed-{number}"
+class Chaos:
+    """Disturbs sweeps in a folder, and compares each with an undisturbed one, which is run first."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.outcome = Outcome()
+        self._folder, self._chance = folder, random.Random(seed)
+        _finish(_start(folder / "undisturbed"))
+        self._whole = _what_is_left(folder / "undisturbed")
+
+    def disturb(self, kills: int) -> None:
+        """Kill a sweep at so many random moments, start it again each time, and compare."""
+        folder = self._folder / f"disturbed-{self.outcome.sweeps}"
         finished: dict[str, bytes] = {}
-        for _ in range(kills_of_each):
-            outcome.kills[_kill(_start(disturbed), disturbed, chance)] += 1
-            for path in _trials(disturbed).glob("*.json"):
-                if finished.setdefault(path.name, path.read_bytes()) != path.read_bytes():
-                    outcome.losses.append(f"{disturbed.name}: {path.name} was trained twice")
-        _finish(_start(disturbed), disturbed)
-        outcome.sweeps += 1
-        left = _what_is_left(disturbed)
-        outcome.results += len(left["runs"])
-        outcome.losses += [f"{disturbed.name}: {part} differ" for part in whole if left[part] != whole[part]]
-        outcome.losses += [
-            f"{disturbed.name}: {name} was trained again"
-            for name, text in finished.items()
-            if (_trials(disturbed) / name).read_bytes() != text
-        ]
-    return outcome
+        process = _start(folder)
+        for _ in range(kills):
+            if process.poll() is not None:
+                process = _start(folder)
+            self.outcome.kills[self._kill(process, folder)] += 1
+            self._keep(finished, folder)
+        self._compare(process, folder, finished)
+
+    def tear(self, writes: Mapping[str, tuple[str, str, int]]) -> None:
+        """Kill a sweep in the middle of each of these writes, and compare."""
+        folder = self._folder / f"torn-{self.outcome.sweeps}"
+        finished: dict[str, bytes] = {}
+        for number, (name, (action, part, most)) in enumerate(writes.items()):
+            marker = self._folder / f"{folder.name}-{number}"
+            at_write = f"{action} {part} {self._chance.randint(1, most)} {marker}"
+            process = _start(folder, at_write=at_write)
+            if action == "exists":
+                _kill_when_there(process, folder / part, marker)
+            _, errors = process.communicate(timeout=280)
+            self.outcome.kills[f"writing {name}"] += marker.exists()
+            if not marker.exists():
+                self.outcome.losses.append(f"{folder.name}: {name} was not written, exit code {process.returncode}\n{errors}")
+            self._keep(finished, folder)
+        self._compare(process, folder, finished)
+
+    def _keep(self, finished: dict[str, bytes], folder: Path) -> None:
+        for path in _trials(folder).glob("*.json"):
+            if finished.setdefault(path.name, path.read_bytes()) != path.read_bytes():
+                self.outcome.losses.append(f"{folder.name}: {path.name} was trained twice")
+
+    def _compare(self, process: "subprocess.Popen[str]", folder: Path, finished: dict[str, bytes]) -> None:
+        _finish(process if process.poll() is None else _start(folder))
+        self._keep(finished, folder)
+        self.outcome.sweeps += 1
+        left = _what_is_left(folder)
+        self.outcome.results += len(left["runs"])
+        self.outcome.losses += [f"{folder.name}: {part} differ" for part in self._whole if left[part] != self._whole[part]]
+
+    def _kill(self, process: "subprocess.Popen[str]", folder: Path) -> str:
+        """Kill the coordinator, or one of its workers, at a random moment; return which, and by what."""
+        chance, known, begun = self._chance, len(list(_trials(folder).glob("*.json"))), time.monotonic()
+        if chance.random() < 0.7:  # not while it starts, as most moments are
+            while process.poll() is None and len(list(_trials(folder).glob("*.json"))) == known and time.monotonic() - begun < 60:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 1.0))
+        else:
+            time.sleep(chance.uniform(0, 4.0))
+        if chance.random() < 0.3 and (workers := list(_children(process.pid))):
+            number = chance.choice([signal.SIGKILL, signal.SIGSEGV])
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), number)
+            return f"a worker by {number.name}"
+        number = chance.choice(SIGNALS)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        return f"the coordinator by {number.name}"
 
 
-def _start(folder: Path) -> "subprocess.Popen[str]":
+def _start(folder: Path, at_write: str = "") -> "subprocess.Popen[str]":
     folder.mkdir(parents=True, exist_ok=True)
+    torn = {"PYTHONPATH": str(Path(__file__).parent / "torn"), "LRBENCH_TEST_KILL": at_write} if at_write else {}
     return subprocess.Popen(
         [sys.executable, "-m", "lrbench.sweep", *SWEEP],
         cwd=folder,
@@ -76,38 +140,27 @@ def _start(folder: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, **torn},
     )
 
 
-def _finish(process: "subprocess.Popen[str]", folder: Path) -> None:
+def _kill_when_there(process: "subprocess.Popen[str]", path: Path, marker: Path) -> None:
+    while process.poll() is None:
+        if path.exists():
+            process.kill()
+            marker.touch()
+
+
+def _finish(process: "subprocess.Popen[str]") -> None:
     _, errors = process.communicate(timeout=280)
     if process.returncode:
-        raise RuntimeError(f"{folder.name}: exit code {process.returncode}\n{errors}")
-
-
-def _kill(process: "subprocess.Popen[str]", folder: Path, chance: random.Random) -> str:
-    """Kill the coordinator, or a worker and then the coordinator, at a random moment; return which."""
-    known = len(list(_trials(folder).glob("*.json")))
-    begun = time.monotonic()
-    if chance.random() < 0.7:  # not while it starts, as most moments are
-        while process.poll() is None and len(list(_trials(folder).glob("*.json"))) == known and time.monotonic() - begun < 60:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 1.0))
-    else:
-        time.sleep(chance.uniform(0, 4.0))
-    what = "coordinator"
-    if chance.random() < 0.4 and (workers := list(_children(process.pid))):
-        os.kill(chance.choice(workers), signal.SIGKILL)
-        what = "worker and coordinator"
-        time.sleep(chance.uniform(0, 0.5))
-    process.kill()
-    process.communicate(timeout=60)
-    return what
+        raise RuntimeError(f"exit code {process.returncode}\n{errors}")
 
 
 def _children(parent: int) -> Iterator[int]:
     for path in Path(f"/proc/{parent}/task").glob("*/children"):
-        yield from map(int, path.read_text().split())
+        with suppress(OSError):  # it has ended
+            yield from map(int, path.read_text().split())
 
 
 def _trials(folder: Path) -> Path:
@@ -127,6 +180,7 @@ def _what_is_left(folder: Path) -> dict[str, Any]:
         "ranking in the report": [line for line in (sweep / "report.md").read_text().splitlines() if line.startswith("| ")][:4],
         "runs in MLflow": _mlflow(folder / "runs" / "mlflow.db"),
         "checkpoints": [path.name for path in (sweep / "checkpoints").glob("*")],
+        "files": sorted({path.name for path in folder.rglob("*") if path.is_file()} - {"study.journal.before"}),
     }
 
 
@@ -170,10 +224,16 @@ def main() -> None:
     parser.add_argument("sweeps", type=int, help="sweeps to disturb")
     parser.add_argument("--kills", type=int, default=4, help="kills of each (4)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
+    parser.add_argument("--writes", action="store_true", help="and a sweep that is killed in the middle of each kind of write")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = chaos(chosen.sweeps, chosen.kills, chosen.seed, Path(folder))
-    kills = ", ".join(f"{count} of the {what}" for what, count in sorted(outcome.kills.items()))
+        made = Chaos(Path(folder), chosen.seed)
+        for _ in range(chosen.sweeps):
+            made.disturb(chosen.kills)
+        if chosen.writes:
+            made.tear(WRITES)
+    outcome = made.outcome
+    kills = ", ".join(f"{count} {what}" for what, count in sorted(outcome.kills.items()))
     counts = f"{outcome.results} results compared, {len(outcome.losses)} losses"
     print(f"{outcome.sweeps} sweeps, {outcome.kills.total()} kills ({kills}), {counts}")
     print("\n".join(outcome.losses))

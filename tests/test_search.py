@@ -221,7 +221,7 @@ Whole = tuple[search.Space, dict[str, search.Value]]
 def test_a_journal_that_is_gone_comes_back_from_what_is_known(tmp_path: Path, cfg_space: Whole, sampler: object) -> None:
     whole = _ask(tmp_path / "j", *cfg_space, count=8, sampler=sampler)
     (tmp_path / "j").unlink()
-    study = _study(tmp_path / "j", *cfg_space, sampler, known=dict(enumerate(whole[:5])))
+    study = _study(tmp_path / "j", *cfg_space, sampler, known=dict(enumerate(whole[:5])))  # type: ignore[arg-type]
     for number in range(8):
         assert study.ask(number) == whole[number]
         study.tell(number, float(whole[number]["optimizer.lr"]))  # type: ignore[index]

@@ -261,3 +261,15 @@ def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)  # both are 130 to a shell
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.timeout(1500)
+def test_chaos(tmp_path: Path) -> None:
+    """Five sweeps, each killed four times, coordinators and workers, by several signals, and one in the middle of each kind of write."""
+    disturbed = chaos.Chaos(tmp_path, seed=0)
+    for _ in range(5):
+        disturbed.disturb(kills=4)
+    disturbed.tear(chaos.WRITES)
+    outcome = disturbed.outcome
+    assert outcome.losses == []
+    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (6, 60, 20 + len(chaos.WRITES))
