@@ -1,29 +1,23 @@
 """The state of a long run on disk, so that a crash costs a minute of it: tensors and numbers, in two generations, each whole."""
 
 import contextlib
-import os
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lrbench import results
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a state, and keep the one before it beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Write a state, and keep the one before it beside it. Raises OSError where there is no room; then the one before is there."""
+    written = io.BytesIO()  # on a full disk, torch raises what it may raise for anything
+    torch.save(state, written)
     if path.exists():
         path.replace(_before(path))
-    partial.replace(path)
+    results.write_bytes(path, written.getvalue())
 
 
 def load(path: Path) -> dict[str, Any] | None:
@@ -37,12 +31,8 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def remove(path: Path) -> None:
     """Remove what is there of a run that has ended."""
-    for file in (path, _before(path), _partial(path)):
+    for file in (path, _before(path), results.partial(path)):
         file.unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
 
 
 def _before(path: Path) -> Path:

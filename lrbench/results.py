@@ -77,17 +77,21 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that whoever looks finds the old one or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
+        with partial(path).open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        partial(path).replace(path)
     except OSError as error:
         with suppress(OSError):
-            partial.unlink(missing_ok=True)  # where the disk is full, it takes the last room
+            partial(path).unlink(missing_ok=True)  # where the disk is full, it takes the last room
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def partial(path: Path) -> Path:
+    """Return the name that a file has until it is written."""
+    return path.with_name(f"{path.name}.partial")
 
 
 @contextmanager

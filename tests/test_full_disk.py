@@ -23,12 +23,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-@pytest.mark.parametrize("left", [40_000, 200_000], ids=["while it trains", "while it reports"])
+@pytest.mark.parametrize("left", [16_000, 40_000, 200_000], ids=["while it starts", "while it trains", "while it reports"])
 def test_it_goes_on_once_there_is_room(small_disk: Path, swept: Path, left: int) -> None:
     free = os.statvfs(small_disk)
     (small_disk / "other").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - left))
-    elsewhere = "tracking.uri=http://127.0.0.1:9"  # MLflow's own store would take what is left at a moment of its own
-    done = run_sweep(small_disk, elsewhere)
+    # MLflow's own store would take what is left at a moment of its own; checkpoints that find no room end nothing
+    elsewhere = ("tracking.uri=http://127.0.0.1:9", "executor.checkpoint_seconds=0.05")
+    done = run_sweep(small_disk, *elsewhere)
     assert done.returncode == 1, done.stdout
     assert done.stderr.startswith("error: no room left on the disk")
     assert "the same command goes on once there is room" in done.stderr
@@ -36,7 +37,7 @@ def test_it_goes_on_once_there_is_room(small_disk: Path, swept: Path, left: int)
     results.read_all(small_disk / "runs" / "smoke" / "trials")  # each that is there is whole
     assert not list(small_disk.glob("**/*.partial"))
     (small_disk / "other").unlink()
-    done = run_sweep(small_disk, elsewhere)
+    done = run_sweep(small_disk, *elsewhere)
     assert done.returncode == 0, done.stderr
     here, there = (
         {run.spec.key(): run.without_times() for run in results.read_all(folder / "runs" / "smoke" / "trials")}
