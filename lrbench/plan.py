@@ -5,7 +5,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,13 +135,13 @@ class Plan:
         """Return the run of each scheduler's config as it stands."""
         return [config.parse(cfg) for cfg in self.configs.values()]
 
-    def studies(self, found: Iterable[TrialResult]) -> dict[str, search.Study]:
+    def studies(self, found: Iterable[TrialResult], say: Callable[[str], None] = print) -> dict[str, search.Study]:
         """Return the search of each scheduler, as its journal and the results have it. Its first trial is the config as it stands."""
         known = {name: {0: {key: OmegaConf.select(cfg, key) for key in self.spaces[name]}} for name, cfg in self.configs.items()}
         for spec in (result.spec for result in found):
             if spec.phase == "search" and spec.trial and spec.scheduler.name in known:
                 known[spec.scheduler.name][spec.trial] = dict(spec.sampled)
-        storage = search.opened(self.journal, self.spaces, known)
+        storage = search.opened(self.journal, self.spaces, known, say)
         sampler, seed = self.settings.sampler, self.settings.seed
         return {name: search.Study(storage, name, self.spaces[name], known[name], sampler, seed) for name in self.configs}
 

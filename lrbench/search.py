@@ -4,7 +4,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,18 +157,18 @@ class Watch:
 Known = Mapping[str, Mapping[int, Mapping[str, Value]]]  # scheduler to trial to what was drawn for it, of the runs that have ended
 
 
-def opened(journal: Path, spaces: Mapping[str, Space], known: Known) -> JournalStorage:
-    """Open a journal, or make it. One that is damaged, or says other than the runs that have ended, is set aside and made anew.
+def opened(journal: Path, spaces: Mapping[str, Space], known: Known, say: Callable[[str], None] = print) -> JournalStorage:
+    """Open a journal, or make it. One that is damaged, or says other than the runs that have ended, is set aside, said so, and made anew.
 
     Nobody else may be at work on it. Nothing is lost: what is asked follows from what was told, and the results are told again.
     """
-    _mend(journal)
+    _mend(journal, say)
     storage = _storage(journal)
     studies = [study for study in storage.get_all_studies() if study.study_name in spaces]
     for study in studies:
         name, trials = study.study_name, storage.get_all_trials(study._study_id, deepcopy=False)
         if not all(_agrees(trial, spaces[name], known.get(name, {}).get(trial.number, {})) for trial in trials):
-            _set_aside(journal)
+            _set_aside(journal, "says other than the runs", say)
             return _storage(journal)
     return storage
 
@@ -186,7 +186,7 @@ def _storage(journal: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
 
 
-def _mend(journal: Path) -> None:
+def _mend(journal: Path, say: Callable[[str], None]) -> None:
     """Drop a line that a crash cut short, and set the file aside where there is more to it."""
     Path(f"{journal}{LOCK_FILE_SUFFIX}").unlink(missing_ok=True)  # of a process that was killed; Optuna would wait for 30 s
     if not journal.exists():
@@ -197,14 +197,15 @@ def _mend(journal: Path) -> None:
         for line in whole.splitlines():
             json.loads(line)
     except ValueError:
-        _set_aside(journal)
+        _set_aside(journal, "is damaged", say)
         return
     if len(whole) < len(text):
         os.truncate(journal, len(whole))
 
 
-def _set_aside(journal: Path) -> None:
-    journal.replace(journal.with_name(f"{journal.name}.before"))
+def _set_aside(journal: Path, why: str, say: Callable[[str], None]) -> None:
+    before = journal.replace(journal.with_name(f"{journal.name}.before"))
+    say(f"{journal.name} {why}; it is made anew from the results; the old one is {before.name}")
 
 
 class Study:

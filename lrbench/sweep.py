@@ -67,7 +67,7 @@ def _contenders(planned: Plan, executor: Executor, known: Iterable[TrialResult],
     plan.write_config(planned)
     provenance.record_start(planned.folder, again)
     console.print(_introduction(planned, machine, executor.runs_at_once))
-    studies = planned.studies(known)
+    studies = planned.studies(known, console.print)
     return [Contender(cfg, planned.settings, machine, executor.runs_at_once, studies[name]) for name, cfg in planned.configs.items()]
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,10 +119,10 @@ class Chaos:
             time.sleep(chance.uniform(0, 1.0))
         else:
             time.sleep(chance.uniform(0, 4.0))
-        if chance.random() < 0.3 and (workers := list(_children(process.pid))):
+        if chance.random() < 0.3 and (alive := workers(process.pid)):
             number = chance.choice([signal.SIGKILL, signal.SIGSEGV])
             with suppress(ProcessLookupError):
-                os.kill(chance.choice(workers), number)
+                os.kill(chance.choice(alive), number)
             return f"a worker by {number.name}"
         number = chance.choice(SIGNALS)
         process.send_signal(number)
@@ -157,10 +157,13 @@ def _finish(process: "subprocess.Popen[str]") -> None:
         raise RuntimeError(f"exit code {process.returncode}\n{errors}")
 
 
-def _children(parent: int) -> Iterator[int]:
-    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+def workers(coordinator: int) -> list[int]:
+    """Return the numbers of a sweep's worker processes."""
+    found = []
+    for path in Path(f"/proc/{coordinator}/task").glob("*/children"):
         with suppress(OSError):  # it has ended
-            yield from map(int, path.read_text().split())
+            found += [child for child in path.read_text().split() if b"lrbench.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return sorted(map(int, found))
 
 
 def _trials(folder: Path) -> Path:
@@ -178,7 +181,7 @@ def _what_is_left(folder: Path) -> dict[str, Any]:
         "trials of the studies": _studies(sweep / "study.journal"),
         "rows of results.csv": rows,
         "ranking in the report": [line for line in (sweep / "report.md").read_text().splitlines() if line.startswith("| ")][:4],
-        "runs in MLflow": _mlflow(folder / "runs" / "mlflow.db"),
+        "runs in MLflow": published(f"sqlite:///{folder / 'runs' / 'mlflow.db'}"),
         "checkpoints": [path.name for path in (sweep / "checkpoints").glob("*")],
         "files": sorted({path.name for path in folder.rglob("*") if path.is_file()} - {"study.journal.before"}),
     }
@@ -197,23 +200,35 @@ print(json.dumps({name: [(trial.state.name, trial.params, trial.value) for trial
     return _told(code, str(journal))
 
 
-def _mlflow(store: Path) -> Any:
+def published(uri: str) -> Any:
+    """Return the runs in a store of MLflow: their key, status and curves."""
     code = """
 import json, sys
 from mlflow import MlflowClient
-client = MlflowClient(tracking_uri="sqlite:///" + sys.argv[1])
+client = MlflowClient(tracking_uri=sys.argv[1])
 experiment = client.get_experiment_by_name("smoke").experiment_id
 runs = [(run.data.tags.get("lrbench.key"), run.info.status, {name: [(point.step, point.value)
          for point in client.get_metric_history(run.info.run_id, name)] for name in sorted(run.data.metrics)})
         for run in client.search_runs([experiment])]
 print(json.dumps(sorted(runs, key=lambda run: str(run[0]))))
 """
-    return _told(code, str(store))
+    return _told(code, uri)
 
 
-def _told(code: str, path: str) -> Any:
+def tags(uri: str) -> Any:
+    """Return the tags of the runs in a store of MLflow."""
+    code = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(tracking_uri=sys.argv[1])
+print(json.dumps([run.data.tags for run in client.search_runs([client.get_experiment_by_name("smoke").experiment_id])]))
+"""
+    return _told(code, uri)
+
+
+def _told(code: str, place: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True, env={**os.environ, "DO_NOT_TRACK": "1"}
+        [sys.executable, "-c", code, place], capture_output=True, text=True, check=True, env={**os.environ, "DO_NOT_TRACK": "1"}
     )
     return json.loads(done.stdout.splitlines()[-1])
 

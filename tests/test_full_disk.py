@@ -44,3 +44,9 @@ def test_it_goes_on_once_there_is_room(small_disk: Path, swept: Path, left: int)
         for folder in (small_disk, swept)
     )
     assert here == there
+
+
+def test_a_read_only_disk_is_named(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = run_sweep(small_disk)
+    assert (done.returncode, done.stderr) == (2, "error: out=runs/smoke: cannot be written into (Read-only file system)\n")

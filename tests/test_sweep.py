@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from lrbench import comparison, provenance, results
 from tests import chaos
 from tests.conftest import SMALL, SWEEP, run_sweep
+from tests.servers import Server
 
 pytestmark = pytest.mark.xdist_group("sweep")
 
@@ -210,6 +214,19 @@ def test_without_its_journal_and_its_store_it_comes_back_from_the_results(swept:
     assert _published(runs) == _published(swept / "runs") == 12
 
 
+def test_a_journal_of_another_study_is_made_anew_and_said_so(swept: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept / "runs", tmp_path / "runs")
+    journal = tmp_path / "runs" / "smoke" / "study.journal"
+    before = _studies(journal)
+    journal.write_text(journal.read_text().replace("optimizer.lr", "optimizer.weight_decay"))
+    done = run_sweep(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "study.journal says other than the runs; it is made anew from the results; the old one is study.journal.before" in done.stdout
+    assert "[10/10]" not in done.stdout
+    assert _studies(journal) == before
+    assert "weight_decay" in journal.with_name("study.journal.before").read_text()
+
+
 def test_sync_publishes_what_is_missing_and_nothing_twice(swept: Path, tmp_path: Path) -> None:
     shutil.copytree(swept / "runs" / "smoke", tmp_path / "runs" / "smoke")
     for _ in range(2):
@@ -224,6 +241,127 @@ def test_sync_publishes_what_is_missing_and_nothing_twice(swept: Path, tmp_path:
     )  # fmt: skip
     assert refused.returncode == 1
     assert "MLflow does not have all runs" in refused.stderr
+
+
+def test_a_server_that_dies_in_the_middle_loses_nothing(swept: Path, tmp_path: Path) -> None:
+    """The sweep ends without it; once it is there again, the same command publishes what it lacks and trains nothing."""
+    (tmp_path / "server").mkdir()
+    trials = tmp_path / "runs" / "smoke" / "trials"
+    with Server(tmp_path / "server") as server:
+        command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, f"tracking.uri={server.url}"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not _there(tmp_path / "server" / "server.db", 2):
+            time.sleep(0.02)
+        server.kill()
+        said, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert "MLflow does not have all runs" in said
+        assert len(list(trials.glob("*.json"))) == 10
+        server.start()
+        assert len(_finished(server.url)) < 12
+        done = run_sweep(tmp_path, f"tracking.uri={server.url}")
+        assert done.returncode == 0, done.stderr
+        assert "[10/10]" not in done.stdout and "MLflow does not have" not in done.stdout
+        assert _finished(server.url) == _finished(f"sqlite:///{swept / 'runs' / 'mlflow.db'}")
+    assert not (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def _there(store: Path, runs: int) -> bool:
+    """Return whether a server's store has so many runs of trainings that have ended."""
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        ended = "select count(*) from runs join tags using (run_uuid) where key = 'lrbench.key' and status = 'FINISHED'"
+        return bool(connection.execute(ended).fetchone()[0] >= runs)
+
+
+def _finished(uri: str) -> Sequence[object]:
+    """Return the runs of a store with the steps of their curves, which no point is twice in."""
+    found = [(key, {name: [step for step, _ in points] for name, points in curves.items()}) for key, status, curves in chaos.published(uri)
+             if status == "FINISHED"]  # fmt: skip
+    assert all(len(steps) == len(set(steps)) for _, curves in found for steps in curves.values())
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=500"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob("runs/smoke/logs/worker-1.log")):
+        time.sleep(0.05)
+    holder = (tmp_path / "runs" / "smoke" / "sweep.holder").read_text()
+    second = run_sweep(tmp_path, "train.epochs=500")
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"error: runs/smoke: another sweep is at work there ({holder})")
+    assert f"process {process.pid} on " in holder
+    workers = chaos.workers(process.pid)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.startswith("interrupted; what is finished is safe. To go on: ")) == (130, True)
+    assert time.monotonic() - begun < 10
+    assert len(workers) == 2 and not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=500"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob("runs/smoke/logs/worker-1.log")):
+        time.sleep(0.05)
+    workers = chaos.workers(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2 and not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+MOODY = """
+import os, signal
+import numpy as np
+
+def moody(step, total_steps, *, level):
+    if level == 2 and os.environ.get("MOODY"):
+        raise MemoryError("no memory for level 2")
+    if level == 3 and os.environ.get("MOODY"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return np.full(step.shape, 1 / level)
+"""
+MOODY_YAML = "name: moody\n_target_: moody.moody\ninterval: step\nknobs: {}\nargs: {level: 1}\nsearch: {args: {level: {low: 1, high: 3}}}\n"
+
+
+def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that raises and one that takes its worker with it: the others end, and once the reason is gone, so do these."""
+    (tmp_path / "own" / "scheduler").mkdir(parents=True)
+    (tmp_path / "own" / "scheduler" / "moody.yaml").write_text(MOODY_YAML)
+    (tmp_path / "moody.py").write_text(MOODY)
+    own = ("allow=[moody]", "schedulers=[moody]", "~optimizer.search.lr", "n_trials=6", "final_seeds=1")
+    command = [sys.executable, "-m", "lrbench.sweep", "--config-dir", "own", *SMALL, *SWEEP, *own]
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+
+    monkeypatch.setenv("MOODY", "1")
+    done = run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    for part in (
+        "failed: MemoryError: no memory for level 2",
+        "its worker process died 3 times, at last by SIGSEGV; see ",
+        "2 runs failed",
+    ):
+        assert part in done.stdout
+    trials = tmp_path / "runs" / "smoke" / "trials"
+    assert len(before := {path.name: path.read_bytes() for path in trials.glob("*.json")}) == 2
+    failed = sorted(tags["reason"] for tags in chaos.tags(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}") if tags.get("state") == "failed")
+    assert failed[0] == "MemoryError: no memory for level 2" and failed[1].startswith("its worker process died 3 times, at last by SIGSEGV")
+    monkeypatch.delenv("MOODY")
+    done = run()
+    assert done.returncode == 0, done.stderr
+    after = {path.name: path.read_bytes() for path in trials.glob("*.json")}
+    assert len(after) >= 4 and before.items() <= after.items()
+    (states,) = _studies(tmp_path / "runs" / "smoke" / "study.journal").values()  # type: ignore[attr-defined]
+    assert [state for state, _, _ in states] == ["COMPLETE"] * 6
 
 
 def test_fresh_moves_the_old_folder_aside(swept: Path, tmp_path: Path) -> None:
@@ -241,7 +379,7 @@ def _studies(journal: Path) -> object:
 
 def _published(runs: Path) -> int:
     """Return the number of runs in a store, each of which has its curves without a point twice."""
-    found = chaos._mlflow(runs / "mlflow.db")
+    found = chaos.published(f"sqlite:///{runs / 'mlflow.db'}")
     for _, status, curves in found:
         assert status == "FINISHED"
         assert all(len(points) == len({step for step, _ in points}) for points in curves.values())

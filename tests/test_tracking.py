@@ -1,11 +1,10 @@
 import json
 import os
 import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import pytest
 from lrbench import loop, tracking, views
 from lrbench.config import TrialSpec
 from lrbench.results import Points, TrialResult
+from tests.servers import Server
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,21 +25,9 @@ pytestmark = pytest.mark.xdist_group("server")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real tracking server on loopback, as `mlflow server` starts it."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log, subprocess.Popen([*command, *stores], stdout=log, stderr=log, env=environment) as process:
-        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
-        while not _healthy(url):
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.5)
-        yield url
-        process.terminate()
+    """A real tracking server."""
+    with Server(tmp_path_factory.mktemp("server")) as started:
+        yield started.url
 
 
 @pytest.fixture
@@ -253,6 +241,87 @@ def test_a_server_that_is_down_costs_seconds_and_says_so(trained: TrialResult, t
     assert time.monotonic() - started < 60
 
 
+@contextmanager
+def _mute(words: bytes, every_seconds: float) -> Iterator[str]:
+    """A server that takes connections and says so much so often, and nothing that is an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                while True:
+                    connection.sendall(words)
+                    time.sleep(every_seconds)
+
+        def listen() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=speak, args=(listening.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_never_answers_costs_seconds(trained: TrialResult, tmp_path: Path) -> None:
+    with _mute(b"", 1) as url:
+        started = time.monotonic()
+        publisher = tracking.Publisher(tmp_path, url, "nowhere")
+        for seed in range(3):
+            publisher.publish(_changed(trained, seed=seed))
+        assert time.monotonic() - started < 0.5  # who trains does not wait
+        publisher.close()
+        assert publisher.failure is not None and "timed out" in publisher.failure
+        assert time.monotonic() - started < 20  # two tries: on the way and at the end
+
+
+def test_a_server_that_answers_letter_by_letter_is_left_behind(
+    trained: TrialResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 3.0)
+    with _mute(b"H", 0.5) as url:
+        publisher = tracking.Publisher(tmp_path, url, "nowhere")
+        publisher.publish(trained)
+        started, said = time.monotonic(), list[str]()
+        publisher.close(say=said.append)
+        assert time.monotonic() - started < 10
+    assert publisher.failure == "it took longer than 3.0 s for a run"
+    assert said == ["publishing to MLflow what it lacks, 2 runs or so"]
+
+
+def test_an_interrupt_does_not_wait_for_a_server(trained: TrialResult, tmp_path: Path) -> None:
+    with _mute(b"H", 0.5) as url:
+        publisher = tracking.Publisher(tmp_path, url, "nowhere")
+        for seed in range(100):
+            publisher.publish(_changed(trained, seed=seed))
+        started = time.monotonic()
+        publisher.close("KILLED")
+        assert time.monotonic() - started < tracking.HURRY_SECONDS + 1
+
+
+def test_a_server_that_comes_back_is_found_on_the_way(
+    server: str,
+    store: Callable[[], tracking._Store],
+    trained: TrialResult,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.5)
+    publisher = tracking.Publisher(tmp_path, "http://127.0.0.1:9", request.node.name)
+    publisher.publish(_changed(trained, seed=0))
+    while publisher.failure is None:
+        time.sleep(0.05)
+    publisher._uri = server
+    time.sleep(0.5)
+    publisher.publish(_changed(trained, seed=1))
+    deadline = time.monotonic() + 30
+    while publisher.waiting and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert publisher.failure is None
+    assert sorted(run.data.tags["seed"] for run in _runs(store())) == ["0", "1"]
+    publisher.close()
+
+
 def test_what_failed_on_the_way_is_tried_again_at_the_end(
     server: str, store: Callable[[], tracking._Store], trained: TrialResult, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -278,11 +347,3 @@ def test_store_is_absolute_whatever_the_folder(tmp_path: Path, monkeypatch: pyte
 
 def test_telemetry_is_off() -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-
-
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
