@@ -111,6 +111,8 @@ def _evaluate(run: "_Run", record: "_Record", goes_on: GoesOn | None) -> None:
         record.add("val", run)
     if record.state == "finished" and train.test_curve and run.spec.phase == "final" and not last:
         record.add("test", run)
+    if record.state == "finished" and not run.weights_are_finite():
+        record.end("diverged", f"a weight is not finite after {record.steps} steps")
     if record.state == "finished" and not last and goes_on and not goes_on(*record.evaluations()[-1]):
         record.end("pruned", f"the pruner stopped it after {record.steps} steps")
 
@@ -267,6 +269,10 @@ class _Run:
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.detach()
+
+    def weights_are_finite(self) -> bool:
+        """Return whether no weight is infinite or none: behind a ReLU, the loss may not show one."""
+        return bool(torch.stack([weight.isfinite().all() for weight in self.net.parameters()]).all())
 
     def evaluate(self, split: data.Split) -> tuple[float, float]:
         """Return the mean loss and the accuracy on `split`."""

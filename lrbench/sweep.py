@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lrbench import cli, config, plan, provenance, results, search, sync, ui
+from lrbench import cli, config, plan, provenance, results, search, ui
 from lrbench.config import Machine, TrialSpec
 from lrbench.contender import Contender
 from lrbench.display import Board, saying
@@ -42,7 +42,7 @@ def sweep(overrides: Sequence[str]) -> None:
             contenders = _contenders(planned, executor, known.values(), console, again)
             with Publisher(Path(planned.first.out), planned.first.tracking.uri, planned.settings.name) as publisher:
                 with board:
-                    failures = _run(contenders, executor, known, planned.folder / "trials", board, publisher)
+                    failures = train_all(contenders, executor, known, planned.folder / "trials", board, publisher)
                 _finish(planned, contenders, publisher, console, overrides)
     if failures:
         console.print(f"{failures} runs failed and their results are missing. To try them again: {again}", style="red")
@@ -71,7 +71,7 @@ def _contenders(planned: Plan, executor: Executor, known: Iterable[TrialResult],
     return [Contender(cfg, planned.settings, machine, executor.runs_at_once, studies[name]) for name, cfg in planned.configs.items()]
 
 
-def _run(
+def train_all(
     contenders: Sequence[Contender],
     executor: Executor,
     known: Mapping[str, TrialResult],
@@ -144,7 +144,7 @@ def _introduction(planned: Plan, machine: Machine, runs_at_once: int) -> str:
 
 def _finish(planned: Plan, contenders: Sequence[Contender], publisher: Publisher, console: Console, overrides: Sequence[str]) -> None:
     """Write the report, see the runs published, and say where everything is and what may come next."""
-    from lrbench import report
+    from lrbench import report, sync  # with scipy and pandas, which take as long to import as the rest
 
     ranking = report.write(planned.folder)
     sync.publish_summary(publisher, planned.folder, results.read_all(planned.folder / "trials"), ranking)

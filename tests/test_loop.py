@@ -170,3 +170,16 @@ def test_generators_differ_by_seed_and_purpose() -> None:
 def test_thinned_keeps_both_ends() -> None:
     kept = thinned(100_000)
     assert (kept[0], kept[-1], len(kept), len(set(kept))) == (0, 99_999, 2500, 2500)
+
+
+def test_a_weight_that_is_infinite_is_found_where_the_loss_does_not_show_it(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = loop._Run.step
+
+    def broken(run: loop._Run, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = step(run, images, labels)
+        run.net.bias.data[0] = -torch.inf  # type: ignore[index,union-attr]  # before a ReLU
+        return loss
+
+    monkeypatch.setattr(loop._Run, "step", broken)
+    result = loop.train_one(spec("train.epochs=2", "train.eval_epochs=0.5", "model.args.convolutions=1"))
+    assert (result.state, result.reason) == ("diverged", "a weight is not finite after 10 steps")

@@ -137,7 +137,7 @@ print(json.dumps({"artifact_location": experiment.artifact_location, "runs": out
         assert (tags["scheduler"], tags["phase"], tags["seed"]) == (result.spec.scheduler.name, result.spec.phase, str(result.spec.seed))
         assert (tags["trial"], tags["state"]) == (str(result.spec.trial), "finished")
         assert parents[tags["mlflow.parentRunId"]]["tags"]["scheduler"] == tags["scheduler"]
-        assert set(run["artifacts"]) == {"config.yaml", "lr.png"}
+        assert set(run["artifacts"]) == {"config.yaml"}
         assert set(run["history"]) == set(result.curves)
         for name, curve in result.curves.items():
             assert run["history"][name] == [[step, value] for step, value in zip(curve.steps, curve.values, strict=True)]

@@ -1,0 +1,43 @@
+"""What a benchmark found, kept with what it depends on: hardware, versions, commit, command, date."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lrbench import provenance
+
+RESULTS = Path(__file__).parents[1] / "bench_results"
+ROOT = Path(__file__).parents[2]
+
+
+def keep(name: str, found: Mapping[str, Any]) -> None:
+    """Print what was found, and write it to bench_results/NAME.json."""
+    whole = {"command": f"scripts/bench {' '.join([name, *sys.argv[1:]])}", "made with": circumstances(), **found}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {path.relative_to(ROOT)}")
+
+
+def circumstances() -> dict[str, Any]:
+    """Return what figures depend on."""
+    return {
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "optuna", "mlflow", "hydra-core")},
+        "commit": provenance.commit(ROOT / "lrbench"),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def cpu() -> str:
+    """Return the name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
