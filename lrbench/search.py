@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
@@ -226,12 +227,13 @@ class Study:
         self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         self._space, self._known, self._sampler, self._seed = space, known, sampler_config, seed
         self._trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
+        self._common: IntersectionSearchSpace | None = None
 
     def ask(self, number: int) -> dict[str, Value]:
         """Return the values of a trial by config key; those of a trial that was asked before are kept."""
         if number < len(self._trials) and self._trials[number].state.is_finished():
             return dict(self._trials[number].params)
-        self._study.sampler = sampler(self._sampler, self._seed, number)
+        self._study.sampler = self._sampler_of(number)
         if number < len(self._trials) and self._trials[number].state == TrialState.RUNNING:
             trial = optuna.Trial(self._study, self._trials[number]._trial_id)  # what it has drawn, it draws again
         else:
@@ -245,6 +247,14 @@ class Study:
                 values[key] = parameter.suggest(trial, key)
         self._trials[number:] = self._study.get_trials(deepcopy=False)[number:]
         return values
+
+    def _sampler_of(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler of a trial, with what the one before found that all trials have in common: it looks at new ones only."""
+        made = sampler(self._sampler, self._seed, number)
+        if "_search_space" in vars(made):
+            self._common = self._common or vars(made)["_search_space"]
+            vars(made)["_search_space"] = self._common
+        return made
 
     def tell(self, number: int, value: float | None, *, pruned: bool = False, evaluations: Sequence[float] = ()) -> None:
         """Tell the accuracy of a trial, None for one that failed, and those of its evaluations where a pruner is to know them."""

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 SWEEP = ("sweep=smoke", "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
 SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.batch_size=32", "train.threads=1", "device=cpu")
 
+collect_ignore = ["torn"]  # it is for the processes that tests/chaos.py starts
+
 Spec = Callable[..., TrialSpec]
 
 

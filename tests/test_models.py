@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrbench import data, loop
+from lrbench import data, loop, models
 from lrbench.config import TrialSpec
 
 Spec = Callable[..., TrialSpec]
@@ -69,3 +69,30 @@ def _model(spec: Spec, model: str, *overrides: str) -> TrialSpec:
     from lrbench import config
 
     return config.parse(config.load("config", ["data=synthetic", "device=cpu", f"model={model}", *overrides]))
+
+
+@pytest.mark.parametrize("pixels", [2, 4])
+def test_a_convolution_of_small_images_has_torchs_gradients(pixels: int) -> None:
+    """In bfloat16, to its rounding; elsewhere it is torch's own."""
+    layer, generator = models.MatrixConv(24, 32), torch.Generator().manual_seed(0)
+    x = torch.randn(16, 24, pixels, pixels, generator=generator).to(memory_format=torch.channels_last)
+    weights = torch.randn(16, 32, pixels, pixels, generator=generator)
+    found = []
+    for autocast in (True, False):
+        entered = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            out = layer(entered)
+        (out.float() * weights).sum().backward()
+        assert layer.weight.grad is not None and entered.grad is not None
+        found.append((out.float(), entered.grad, layer.weight.grad))
+        layer.weight.grad = None
+    for quick, exact in zip(*found, strict=True):
+        assert (quick - exact).norm() < 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5)])
+def test_pooling_is_torchs(size: tuple[int, int]) -> None:
+    x = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    pool = models._MaxPool()
+    assert torch.equal(pool(x), torch.nn.functional.max_pool2d(x, 2))
+    assert torch.equal(pool(x.requires_grad_()).detach(), pool(x.detach()))
