@@ -54,8 +54,9 @@ def plain(spec: TrialSpec, threads: int, loader_workers: int) -> float:
     normal = [transforms.ToTensor(), transforms.Normalize(data.CIFAR10_MEAN, data.CIFAR10_STD)]
     crop = transforms.RandomCrop(32, padding=spec.data.crop_padding, padding_mode="reflect")
     augmented = transforms.Compose([crop, transforms.RandomHorizontalFlip(), *normal])
-    batches = DataLoader(Images(dataset.train, augmented), train.batch_size, shuffle=True, drop_last=True, num_workers=loader_workers)
-    held_out = DataLoader(Images(dataset.holdout, transforms.Compose(normal)), 500, num_workers=loader_workers)
+    forked: dict[str, Any] = {"num_workers": loader_workers, "multiprocessing_context": "fork" if loader_workers else None}  # as on Linux
+    batches = DataLoader(Images(dataset.train, augmented), train.batch_size, shuffle=True, drop_last=True, **forked)
+    held_out = DataLoader(Images(dataset.holdout, transforms.Compose(normal)), 500, **forked)
     net = loop._network(spec, dataset)
     args = spec.optimizer.args
     optimizer = torch.optim.SGD(net.parameters(), spec.optimizer.lr, weight_decay=spec.optimizer.weight_decay, **args)
