@@ -1,8 +1,8 @@
 """Kills real sweeps and compares what comes of them with an undisturbed one: `scripts/chaos 10`.
 
-Sweeps are killed at random moments, by several signals, their coordinators and their workers; one more is killed in the middle of each
-kind of write. After a kill the same command is started again. A sweep must end with the same runs, trials, report and MLflow runs as one
-that nothing happened to, and must not have trained a finished run twice.
+Sweeps are killed at random moments, by several signals, their coordinators and their workers; two more are killed in the middle of
+each kind of write. After a kill the same command is started again. A sweep must end with the same runs, trials, report and MLflow runs
+as one that nothing happened to, and must not have trained a finished run twice.
 """
 
 import argparse
@@ -30,8 +30,8 @@ SWEEP = (
     "train.epochs=8",
 )  # fmt: skip
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGABRT)
+NEW_STORE = {"MLflow's store, new": ("exists", "runs/.mlflow/mlflow.db-journal", 1)}  # alone: it may be made before or after any other
 WRITES = {  # what a sweep writes, by its name for people: what is done, a part of the path, and how often it is done at least
-    "MLflow's store, new": ("exists", "runs/.mlflow/mlflow.db-journal", 1),
     "the configuration": ("write", "/smoke/config.yaml", 1),
     "the starts": ("write", "/starts.jsonl", 1),
     "the journal": ("write", "/study.journal", 20),
@@ -239,13 +239,14 @@ def main() -> None:
     parser.add_argument("sweeps", type=int, help="sweeps to disturb")
     parser.add_argument("--kills", type=int, default=4, help="kills of each (4)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
-    parser.add_argument("--writes", action="store_true", help="and a sweep that is killed in the middle of each kind of write")
+    parser.add_argument("--writes", action="store_true", help="and two sweeps that are killed in the middle of each kind of write")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made = Chaos(Path(folder), chosen.seed)
         for _ in range(chosen.sweeps):
             made.disturb(chosen.kills)
         if chosen.writes:
+            made.tear(NEW_STORE)
             made.tear(WRITES)
     outcome = made.outcome
     kills = ", ".join(f"{count} {what}" for what, count in sorted(outcome.kills.items()))

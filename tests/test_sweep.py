@@ -403,11 +403,12 @@ def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(1500)
 def test_chaos(tmp_path: Path) -> None:
-    """Five sweeps, each killed four times, coordinators and workers, by several signals, and one in the middle of each kind of write."""
+    """Five sweeps, each killed four times, coordinators and workers, by several signals, and two in the middle of each kind of write."""
     disturbed = chaos.Chaos(tmp_path, seed=0)
     for _ in range(5):
         disturbed.disturb(kills=4)
+    disturbed.tear(chaos.NEW_STORE)
     disturbed.tear(chaos.WRITES)
     outcome = disturbed.outcome
     assert outcome.losses == []
-    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (6, 60, 20 + len(chaos.WRITES))
+    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (7, 70, 20 + len(chaos.NEW_STORE) + len(chaos.WRITES))

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -32,9 +33,19 @@ def circumstances() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "optuna", "mlflow", "hydra-core")},
-        "commit": provenance.commit(ROOT / "lrbench"),
+        "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def commit() -> str:
+    """Return the commit that is measured, with a mark where something but results was changed."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}")
+    return git("rev-parse", "--short=12", "HEAD") + (provenance.DIRTY if changed else "")
 
 
 def cpu() -> str:
