@@ -23,7 +23,7 @@ import yaml
 from hydra import initialize_config_module
 
 from lrbench import checks, comparison, config, pictures, results, schedules, search, sections
-from lrbench.config import TrialSpec
+from lrbench.spec import TrialSpec
 
 GROUPS = {
     "constant": "The same rate, for comparison or as a part of something else.",

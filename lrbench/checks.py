@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrbench.config import TrialSpec, part_bounds
+from lrbench.resolvers import part_bounds
+from lrbench.spec import TrialSpec
 
 if TYPE_CHECKING:
     from lrbench.schedules import Schedule

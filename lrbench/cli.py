@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lrbench import config
+from lrbench.spec import ConfigError
 
 FORCED = "++"  # Hydra composes one scheduler before lrbench knows which are meant; it is to let pass what only others have
 Task = Callable[[Sequence[str]], None]
@@ -57,7 +58,7 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         sys.exit(130)
-    except (config.ConfigError, HydraException, OmegaConfBaseException) as error:
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explained(error, config_name, sys.argv[1:])}", file=sys.stderr)
         sys.exit(2)
     except yaml.YAMLError as error:
@@ -87,7 +88,7 @@ def command_line(module: str, overrides: Sequence[str]) -> str:
 def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
     """Return the message of an error; Hydra's are rewritten where lrbench can say more."""
     message = "\n".join(dict.fromkeys(str(part).strip() for part in (error, error.__cause__) if part))
-    if isinstance(error, config.ConfigError):
+    if isinstance(error, ConfigError):
         return str(error)
     if missing := re.match(r"In '.*': Could not find '(\w+)/(.+)'", message):
         group, name = missing.groups()
@@ -108,7 +109,7 @@ def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     try:
         with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):
             config.load(config_name, [*overrides, *([f"hydra.searchpath=[file://{folder}]"] if folder else [])])
-    except config.ConfigError as error:
+    except ConfigError as error:
         return str(error)
     except (HydraException, OmegaConfBaseException):
         return None

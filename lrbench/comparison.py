@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrbench import results, stats
-from lrbench.config import ConfigError
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError
 from lrbench.stats import MIN_PAIRS, MIN_RANKED, Comparison, Interval, RankTest
 
 BASELINE = "constant"  # where it is there and no other is asked for

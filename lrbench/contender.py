@@ -7,10 +7,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lrbench import config, plan, results, search
-from lrbench.config import Machine, TrialSpec
 from lrbench.plan import Settings
 from lrbench.results import TrialResult
 from lrbench.search import Value
+from lrbench.spec import Machine, TrialSpec
 
 
 @dataclass
@@ -98,4 +98,4 @@ class Contender:
 
     def _spec(self, cfg: DictConfig, trial: int, **labels: Any) -> TrialSpec:
         values: Mapping[str, Value] = self._values[trial]
-        return config.settle(config.parse(cfg, values, trial=trial, **labels), self.machine, self.runs_at_once)
+        return config.parse(cfg, values, trial=trial, **labels).settled(self.machine, self.runs_at_once)

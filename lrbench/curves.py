@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lrbench import cli, config, plan, results, search
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 
 if TYPE_CHECKING:
     from lrbench.schedules import Schedule

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.config import ConfigError, DataSpec, data_root
+from lrbench.config import data_root
+from lrbench.spec import ConfigError, DataSpec
 
 Arrays = dict[str, np.ndarray]  # x_train, y_train, x_test, y_test: uint8, images NHWC
 Report = Callable[[str], None]

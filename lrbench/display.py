@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lrbench.config import TrialSpec
 from lrbench.results import TrialResult
+from lrbench.spec import TrialSpec
 
 
 @contextmanager

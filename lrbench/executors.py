@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from lrbench.config import ConfigError, Machine, TrialSpec
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError, Machine, TrialSpec
 
 MAX_DEATHS = 3  # of a worker at the same run
 
@@ -66,7 +66,7 @@ class Inline:
         self._checkpoints, self._on_progress = checkpoints, on_progress
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
-        from lrbench.loop import examine
+        from lrbench.examination import examine
 
         return examine(specs, say)
 

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench import config, results, search
-from lrbench.config import ConfigError, Machine, Spec, TrialSpec, validated
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError, Machine, Spec, TrialSpec, validated
 
 LOCK, HOLDER = "sweep.lock", "sweep.holder"  # held while a sweep is at work in its folder; and who holds it, for people
 FIRST_FINAL_SEED = 1000  # final seeds begin so far above the search's

@@ -4,11 +4,11 @@ import math
 
 from rich.console import Console
 
-from lrbench import config, data, loop, plan, results, search
-from lrbench.config import TrialSpec
+from lrbench import config, data, examination, plan, results, search
 from lrbench.display import duration, saying
-from lrbench.loop import Pace
+from lrbench.examination import Pace
 from lrbench.plan import Plan
+from lrbench.spec import TrialSpec
 
 
 def show(planned: Plan, console: Console) -> None:
@@ -20,10 +20,10 @@ def show(planned: Plan, console: Console) -> None:
         searched = "; ".join(f"{key} {search.describe(parameter)}" for key, parameter in space.items())
         console.print(f"{name:{width}} {searched}")
     with saying(console) as say:
-        machine = loop.check(specs, say)
+        machine = examination.check(specs, say)
         at_once = planned.runs_at_once(machine)
-        search_run, final_run = (config.settle(config.parse(cfg), machine, at_once) for cfg in planned.search_and_final())
-        pace = loop.pace(search_run)
+        search_run, final_run = (config.parse(cfg).settled(machine, at_once) for cfg in planned.search_and_final())
+        pace = examination.pace(search_run)
     settings, schedulers = planned.settings, len(specs)
     search_runs = schedulers * settings.n_trials * settings.search_seeds
     final_runs = planned.runs - search_runs

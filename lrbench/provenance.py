@@ -13,8 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from lrbench import __version__
-from lrbench.config import Spec
 from lrbench.results import TrialResult
+from lrbench.spec import Spec
 
 DIRTY = " with uncommitted changes"
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from lrbench import cli, comparison, figures, pictures, provenance, results, sections, side_by_side, verify
 from lrbench.blocks import Table
 from lrbench.comparison import Ranking
-from lrbench.config import ConfigError
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError
 
 COLUMNS = (
     "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy", "lr", "sampled", "epochs",

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from lrbench.config import ConfigError, Spec, TrialSpec
+from lrbench.spec import ConfigError, Spec, TrialSpec
 
 CHANCE_ACCURACY = 0.1
 MAX_POINTS = 2500  # a curve; MLflow's server returns no more

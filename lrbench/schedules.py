@@ -14,8 +14,9 @@ import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lrbench.config import ConfigError, SchedulerSpec, TrialSpec, part_bounds, validated
 from lrbench.formula import Formula
+from lrbench.resolvers import part_bounds
+from lrbench.spec import ConfigError, SchedulerSpec, TrialSpec, validated
 
 SCHEDULE_FREE = "lrbench.factors.schedule_free"  # comes with an optimizer of its own
 FORMULA_ARGUMENTS = {"lr_lambda": "epoch", "scale_fn": "x"}  # arguments that torch calls, and what with

@@ -19,8 +19,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ConfigDict
 
-from lrbench.config import ConfigError, Spec, validated
 from lrbench.formula import Formula
+from lrbench.spec import ConfigError, Spec, validated
 
 Value = float | int | str | bool
 LOCK_FILE_SUFFIX = ".lock"  # Optuna's, after the journal's name

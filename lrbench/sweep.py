@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from lrbench import cli, config, plan, provenance, results, search, ui
-from lrbench.config import Machine, TrialSpec
 from lrbench.contender import Contender
 from lrbench.display import Board, saying
 from lrbench.executors import Checkpoints, Executor, Inline, LocalWorkers, OnProgress, RunError
 from lrbench.plan import Plan
 from lrbench.results import TrialResult
+from lrbench.spec import Machine, TrialSpec
 from lrbench.tracking import Publisher
 
 
@@ -134,7 +134,7 @@ def _executor(planned: Plan, on_progress: OnProgress) -> Iterator[Executor]:
 
 
 def _introduction(planned: Plan, machine: Machine, runs_at_once: int) -> str:
-    settings, spec = planned.settings, config.settle(planned.specs()[0], machine)
+    settings, spec = planned.settings, planned.specs()[0].settled(machine)
     return (
         f"sweep {settings.name}: {len(settings.schedulers)} schedulers, {settings.n_trials} trials and {settings.final_seeds} final runs "
         f"each: {planned.runs} runs of {spec.train.total_steps} steps on {spec.device} in {spec.train.precision}, "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lrbench import cli, comparison, results, ui
 from lrbench.comparison import Ranking
-from lrbench.config import ConfigError
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError
 from lrbench.tracking import Publisher
 
 

@@ -18,8 +18,8 @@ import filelock
 import yaml
 
 from lrbench import views
-from lrbench.config import TrialSpec
 from lrbench.results import Points, TrialResult
+from lrbench.spec import TrialSpec
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

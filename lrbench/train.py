@@ -16,10 +16,10 @@ def run_once(overrides: Sequence[str]) -> None:
     config.set_data_root(cfg)
     parsed, out, console = config.parse(cfg), Path(cfg.out), Console(soft_wrap=True, markup=False)
     with results.folder_for_runs(out / "train" / "trials"):
-        from lrbench import loop  # torch, not before the config is known to be right
+        from lrbench import examination, loop  # torch, not before the config is known to be right
 
         with saying(console) as say:
-            spec = config.settle(parsed, loop.examine([parsed], say))
+            spec = parsed.settled(examination.examine([parsed], say))
 
         def on_progress(progress: loop.Progress) -> None:
             board.progress(spec, vars(progress))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lrbench import cli, tracking
-from lrbench.config import ConfigError
+from lrbench.spec import ConfigError
 
 HOST, PORT = "127.0.0.1", 5000
 

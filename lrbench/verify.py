@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lrbench import comparison, config, provenance
+from lrbench import comparison, config, examination, provenance
 from lrbench.blocks import between, percent
 from lrbench.comparison import Row
-from lrbench.config import ConfigError
 from lrbench.results import TrialResult
+from lrbench.spec import ConfigError
 from lrbench.stats import Interval, t_prediction
 
 Say = Callable[[str], None]
@@ -57,7 +57,7 @@ def _again(run: TrialResult, allow: Sequence[str], say: Say) -> TrialResult:
     for section in ("scheduler", "optimizer", "model"):  # results may come from anyone
         config.check_targets(plain[section], section, (*config.ALLOWED_TARGETS, *allow))
     try:
-        loop.examine([spec], say=lambda finding: None)
+        examination.examine([spec], say=lambda finding: None)
     except ConfigError as error:
         raise ConfigError(f"{spec.scheduler.name} was trained on {run.environment['device']}: {error}") from error
     say(f"training {spec.scheduler.name} seed {spec.seed} again: {spec.train.total_steps} steps")

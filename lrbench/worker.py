@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from lrbench import loop
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import examination, loop
+from lrbench.spec import ConfigError, TrialSpec
 
 Answer = Callable[..., None]
 Requests = queue.SimpleQueue[dict[str, Any]]
@@ -51,7 +51,7 @@ def _serve(request: dict[str, Any], answer: Answer, requests: Requests) -> bool:
     try:
         if "examine" in request:
             specs = [TrialSpec.model_validate(spec) for spec in request["examine"]]
-            answer(machine=loop.examine(specs, lambda text: answer(say=text)).model_dump())
+            answer(machine=examination.examine(specs, lambda text: answer(say=text)).model_dump())
         else:
             goes_on = partial(_ask, answer, requests) if request["watched"] else None
             spec, checkpoint = TrialSpec.model_validate(request["train"]), Path(request["checkpoint"])

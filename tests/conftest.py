@@ -8,7 +8,7 @@ import pytest
 from hydra import initialize_config_module
 
 from lrbench import config, plan
-from lrbench.config import TrialSpec
+from lrbench.spec import TrialSpec
 
 ROOT = Path(__file__).parents[1]
 SWEEP = ("sweep=smoke", "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")

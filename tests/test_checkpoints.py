@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lrbench import checkpoints, loop
-from lrbench.config import TrialSpec
+from lrbench.spec import TrialSpec
 
 Spec = Callable[..., TrialSpec]
 

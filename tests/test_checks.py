@@ -6,9 +6,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from lrbench import checks, config, loop, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import checks, config, examination, schedules
 from lrbench.display import saying
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT, SMALL
 
 Spec = Callable[..., TrialSpec]
@@ -184,7 +184,7 @@ def test_known_without_torch() -> None:
 
 def test_said_before_training(spec: Spec) -> None:
     said: list[str] = []
-    loop.examine([spec("scheduler=constant")], said.append)
+    examination.examine([spec("scheduler=constant")], said.append)
     assert said[0].startswith("constant: it never decays")
 
 

@@ -3,8 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lrbench import config, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import schedules
+from lrbench.resolvers import part_bounds
+from lrbench.spec import ConfigError, TrialSpec
 
 Spec = Callable[..., TrialSpec]
 LENGTH = ("train.epochs=2", "optimizer.lr=0.5")  # 40 steps
@@ -85,7 +86,7 @@ def test_a_spec_of_composites_goes_through_json(spec: Spec) -> None:
 
 
 def test_part_bounds() -> None:
-    assert config.part_bounds([0.25, 0.75], 40) == [0, 10, 40]
-    assert config.part_bounds([None], 7) == [0, 7]
+    assert part_bounds([0.25, 0.75], 40) == [0, 10, 40]
+    assert part_bounds([None], 7) == [0, 7]
     with pytest.raises(ConfigError):
-        config.part_bounds([None, None], 7)
+        part_bounds([None, None], 7)

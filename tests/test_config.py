@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lrbench import config
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT, SMALL
 
 Spec = Callable[..., TrialSpec]

@@ -7,9 +7,9 @@ from typing import Literal
 import pytest
 
 from lrbench import plan
-from lrbench.config import ConfigError, Machine, TrialSpec
 from lrbench.contender import Contender
 from lrbench.results import Curve, TrialResult
+from lrbench.spec import ConfigError, Machine, TrialSpec
 from tests.conftest import SMALL
 
 MACHINE = Machine(device="cpu", gpus=0, cores=2, bfloat16=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lrbench import curves, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT, SMALL
 
 Spec = Callable[..., TrialSpec]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lrbench import config, data, loop
-from lrbench.config import ConfigError, DataSpec, TrialSpec
+from lrbench.spec import ConfigError, DataSpec, TrialSpec
 
 Spec = Callable[..., TrialSpec]
 CPU = torch.device("cpu")

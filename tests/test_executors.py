@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lrbench import config, loop
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import loop
 from lrbench.executors import Checkpoints, Executor, Inline, LocalWorkers, RunError
+from lrbench.spec import ConfigError, TrialSpec
 
 Spec = Callable[..., TrialSpec]
 
@@ -22,7 +22,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
 
 def test_every_executor_gives_what_train_one_gives(executor: Executor, spec: Spec) -> None:
     machine = executor.examine([spec()], print)
-    runs = [config.settle(spec(f"seed={seed}"), machine) for seed in range(3)]
+    runs = [spec(f"seed={seed}").settled(machine) for seed in range(3)]
     found = [future.result() for future in [executor.submit(run) for run in runs]]
     assert [result.without_times() for result in found] == [loop.train_one(run).without_times() for run in runs]
 
@@ -34,10 +34,10 @@ def test_every_executor_reports_what_cannot_run(executor: Executor, spec: Spec) 
 
 def test_every_executor_ends_a_failing_run_with_its_reason(executor: Executor, spec: Spec) -> None:
     machine = executor.examine([spec()], print)
-    failing = executor.submit(config.settle(spec("scheduler=lambda", "scheduler.args.lr_lambda='1 / (step - 5)'"), machine))
+    failing = executor.submit(spec("scheduler=lambda", "scheduler.args.lr_lambda='1 / (step - 5)'").settled(machine))
     with pytest.raises(RunError, match="division by zero"):
         failing.result()
-    assert executor.submit(config.settle(spec(), machine)).result().state == "finished"
+    assert executor.submit(spec().settled(machine)).result().state == "finished"
 
 
 def test_an_examination_that_breaks_ends_with_its_reason(spec: Spec, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_killed_worker_costs_nothing_but_time(spec: Spec, tmp_path: Path) -> N
 
     workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), kill_once)
     try:
-        run = config.settle(spec("train.epochs=4"), workers.examine([spec()], print))
+        run = spec("train.epochs=4").settled(workers.examine([spec()], print))
         assert workers.submit(run).result().without_times() == loop.train_one(run).without_times()
         assert killed
     finally:
@@ -74,7 +74,7 @@ def test_a_run_that_kills_every_worker_fails_alone(spec: Spec, tmp_path: Path) -
     workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), kill_seed_1)
     try:
         machine = workers.examine([spec()], print)
-        bad, good = (workers.submit(config.settle(spec(f"seed={seed}", "train.epochs=4"), machine)) for seed in (1, 2))
+        bad, good = (workers.submit(spec(f"seed={seed}", "train.epochs=4").settled(machine)) for seed in (1, 2))
         with pytest.raises(RunError, match=r"died 3 times, at last by SIGKILL.*worker-0\.log"):
             bad.result()
         assert good.result().state == "finished"
@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_is_killed_and_its_run_fails_with_the_reason(spec: S
     workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), hang, silence_seconds=10)
     try:
         machine = workers.examine([spec()], print)
-        run = config.settle(spec("train.epochs=4"), machine)
+        run = spec("train.epochs=4").settled(machine)
         workers._workers[0]._silence_seconds = 0.5  # the first message has come, and with it torch
         with pytest.raises(RunError, match=r"died 3 times, at last by 0\.5 s without a sign of life"):
             workers.submit(run).result(timeout=120)

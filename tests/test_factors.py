@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from lrbench import factors, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT
 
 Spec = Callable[..., TrialSpec]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lrbench import config, data, loop, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import data, device, examination, loop, schedules, trainer
 from lrbench.results import TrialResult, thinned
+from lrbench.spec import ConfigError, TrialSpec
 
 Spec = Callable[..., TrialSpec]
 
@@ -33,8 +33,8 @@ def test_plateau_cuts_the_rate_as_torch_does_on_the_same_losses(spec: Spec) -> N
 
 
 def test_momentum_in_training_is_the_table(spec: Spec) -> None:
-    run = config.settle(spec("scheduler.args.cycle_momentum=true"), loop.machine("cpu"))
-    schedule, trained = schedules.table(run), loop._Run(run, data.load(run.data, torch.device("cpu")))
+    run = spec("scheduler.args.cycle_momentum=true").settled(device.machine("cpu"))
+    schedule, trained = schedules.table(run), trainer.Trainer(run, data.load(run.data, torch.device("cpu")))
     assert schedule.momentum is not None
     for step in range(3):
         trained.set_rate(schedule, step)
@@ -44,8 +44,8 @@ def test_momentum_in_training_is_the_table(spec: Spec) -> None:
 def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
     """The average x lies on the line from its newest weights z to y, where it is trained: y = beta x + (1 - beta) z."""
     overrides = ("scheduler=schedule_free", "scheduler.args.beta=0.8", "train.epochs=1", "train.precision=float32")
-    run = config.settle(spec(*overrides), loop.machine("cpu"))
-    trained = loop._Run(run, data.load(run.data, torch.device("cpu")))
+    run = spec(*overrides).settled(device.machine("cpu"))
+    trained = trainer.Trainer(run, data.load(run.data, torch.device("cpu")))
     for images, labels in trained.batches():
         trained.step(images, labels)
     weight = trained.net.get_parameter("head.weight")
@@ -71,7 +71,7 @@ def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
 def test_schedule_free_without_its_package(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "schedulefree", None)
     with pytest.raises(ConfigError, match=r"pip install 'lr-scheduler-bench\[schedule-free\]'"):
-        loop.examine([spec("scheduler=cosine"), spec("scheduler=schedule_free")], print)
+        examination.examine([spec("scheduler=cosine"), spec("scheduler=schedule_free")], print)
 
 
 def test_same_spec_same_result_bit_by_bit(spec: Spec) -> None:
@@ -145,12 +145,12 @@ def test_reports_progress(spec: Spec) -> None:
 )
 def test_examine_finds_what_cannot_be_built(spec: Spec, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        loop.examine([spec(*overrides)], print)
+        examination.examine([spec(*overrides)], print)
 
 
 def test_a_gpu_that_is_not_there(spec: Spec) -> None:
     with pytest.raises(ConfigError, match=r"device=cuda:99: torch sees \d+ GPUs here"):
-        loop.examine([spec("device=cuda:99")], print)
+        examination.examine([spec("device=cuda:99")], print)
 
 
 @pytest.mark.gpu
@@ -163,7 +163,7 @@ def test_trains_on_a_gpu(spec: Spec) -> None:
 
 
 def test_generators_differ_by_seed_and_purpose() -> None:
-    seeds = {loop.generator(seed, purpose).initial_seed() for seed, purpose in itertools.product(range(3), ("weights", "batches"))}
+    seeds = {trainer.generator(seed, purpose).initial_seed() for seed, purpose in itertools.product(range(3), ("weights", "batches"))}
     assert len(seeds) == 6
 
 
@@ -173,13 +173,13 @@ def test_thinned_keeps_both_ends() -> None:
 
 
 def test_a_weight_that_is_infinite_is_found_where_the_loss_does_not_show_it(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = loop._Run.step
+    step = trainer.Trainer.step
 
-    def broken(run: loop._Run, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def broken(run: trainer.Trainer, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = step(run, images, labels)
         run.net.get_parameter("bias").data[0] = -torch.inf  # before a ReLU
         return loss
 
-    monkeypatch.setattr(loop._Run, "step", broken)
+    monkeypatch.setattr(trainer.Trainer, "step", broken)
     result = loop.train_one(spec("train.epochs=2", "train.eval_epochs=0.5", "model.args.convolutions=1"))
     assert (result.state, result.reason) == ("diverged", "a weight is not finite after 10 steps")

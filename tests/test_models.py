@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from lrbench import data, loop, models
-from lrbench.config import TrialSpec
+from lrbench import data, models, trainer
+from lrbench.spec import TrialSpec
 
 Spec = Callable[..., TrialSpec]
 CPU = torch.device("cpu")
 
 
 def _net(spec: TrialSpec) -> nn.Module:
-    return loop._network(spec, data.load(spec.data, CPU))
+    return trainer.network(spec, data.load(spec.data, CPU))
 
 
 @pytest.mark.parametrize(

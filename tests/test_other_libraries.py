@@ -19,7 +19,7 @@ from torch.optim.optimizer import Optimizer
 from transformers import optimization as transformers
 
 from lrbench import schedules
-from lrbench.config import TrialSpec
+from lrbench.spec import TrialSpec
 
 Spec = Callable[..., TrialSpec]
 Call = Callable[[Optimizer], LRScheduler | Scheduler]

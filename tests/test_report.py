@@ -15,9 +15,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lrbench import comparison, config, loop, pictures, provenance, report, results, sections, side_by_side, verify
-from lrbench.config import ConfigError, TrialSpec
+from lrbench import comparison, config, device, loop, pictures, provenance, report, results, sections, side_by_side, verify
 from lrbench.results import Curve, TrialResult
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import SMALL
 
 Spec = Callable[..., TrialSpec]
@@ -516,7 +516,7 @@ def trained() -> list[TrialResult]:
     """A search run and two final runs, really trained."""
     cfg = config.load("config", [*SMALL, "scheduler=cosine", "train.epochs=0.5"])
     specs = [config.parse(cfg, phase=phase, trial=0, seed=seed) for phase, seed in (("search", 0), ("final", 1000), ("final", 1001))]
-    return [loop.train_one(config.settle(spec, loop.machine("cpu"))) for spec in specs]
+    return [loop.train_one(spec.settled(device.machine("cpu"))) for spec in specs]
 
 
 def test_verified_runs_are_identical(trained: list[TrialResult]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lrbench import loop, results
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 
 Spec = Callable[..., TrialSpec]
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from lrbench import config, schedules
-from lrbench.config import ConfigError, TrialSpec
+from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT, SMALL
 
 Spec = Callable[..., TrialSpec]

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from lrbench import config, schedules, search
-from lrbench.config import ConfigError
+from lrbench.spec import ConfigError
 from tests.conftest import SMALL
 
 TPE = {"name": "tpe", "_target_": "optuna.samplers.TPESampler", "args": {"n_startup_trials": 3}}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lrbench import loop, tracking, views
-from lrbench.config import TrialSpec
 from lrbench.results import Points, TrialResult
+from lrbench.spec import TrialSpec
 from tests.servers import Server
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """One run on the CPU at the setting of the sweep quick: lrbench, and a plain PyTorch loop with torchvision and a DataLoader."""
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from lrbench import config, data, loop
-from lrbench.config import TrialSpec
+from lrbench import config, data, device, loop, trainer
+from lrbench.spec import TrialSpec
 from scripts.benchmarks import record
 
 CORES = len(os.sched_getaffinity(0))
@@ -53,16 +54,18 @@ def plain(spec: TrialSpec, threads: int, loader_workers: int) -> float:
     dataset, train = data.load(spec.data, torch.device("cpu")), spec.train
     normal = [transforms.ToTensor(), transforms.Normalize(data.CIFAR10_MEAN, data.CIFAR10_STD)]
     crop = transforms.RandomCrop(32, padding=spec.data.crop_padding, padding_mode="reflect")
-    augmented = transforms.Compose([crop, transforms.RandomHorizontalFlip(), *normal])
+    flip = [] if spec.data.flip == "none" else [transforms.RandomHorizontalFlip()]
+    augmented = transforms.Compose([crop, *flip, *normal])
     forked: dict[str, Any] = {"num_workers": loader_workers, "multiprocessing_context": "fork" if loader_workers else None}  # as on Linux
     batches = DataLoader(Images(dataset.train, augmented), train.batch_size, shuffle=True, drop_last=True, **forked)
     held_out = DataLoader(Images(dataset.holdout, transforms.Compose(normal)), 500, **forked)
-    net = loop._network(spec, dataset)
+    net = trainer.network(spec, dataset)
     args = spec.optimizer.args
     optimizer = torch.optim.SGD(net.parameters(), spec.optimizer.lr, weight_decay=spec.optimizer.weight_decay, **args)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.optimizer.lr, train.total_steps, cycle_momentum=False)
     accuracy, evaluate_at = 0.0, {train.total_steps // 2, train.total_steps}
-    for step, (images, labels) in enumerate(batches, 1):
+    epochs = itertools.chain.from_iterable(itertools.repeat(batches))
+    for step, (images, labels) in zip(range(1, train.total_steps + 1), epochs, strict=False):
         net.train()
         loss = F.cross_entropy(net(images), labels, label_smoothing=train.label_smoothing)
         optimizer.zero_grad()
@@ -88,7 +91,7 @@ def _accuracy(net: nn.Module, batches: "DataLoader[tuple[Tensor, int]]") -> floa
 def quick() -> TrialSpec:
     """Return the first search run of the sweep quick with one_cycle, as this machine trains it."""
     with initialize_config_module("lrbench.conf", version_base="1.3"):
-        return config.settle(config.parse(config.load("config", ["phase=search", "device=cpu"])), loop.machine("cpu"), CORES)
+        return config.parse(config.load("config", ["phase=search", "device=cpu"])).settled(device.machine("cpu"), CORES)
 
 
 def run(loop_name: str, threads: int, loader_workers: int) -> float:

@@ -46,7 +46,7 @@ def report_seconds(megabytes: float, folder: Path) -> tuple[float, int]:
     while written < megabytes * 1e6:
         name, trial = names[runs % len(names)], runs // len(names)
         overrides = [f"scheduler={name}", "device=cpu", "train.threads=1", f"phase={'search' if trial % 4 else 'final'}"]
-        spec = config.settle(config.parse(config.load("config", overrides), {}, trial=trial if trial % 4 else 1), overhead.MACHINE)
+        spec = config.parse(config.load("config", overrides), {}, trial=trial if trial % 4 else 1).settled(overhead.MACHINE)
         path = results.write(folder / "trials", _long(overhead.simulated(spec.model_copy(update={"seed": trial}))))
         written, runs = written + path.stat().st_size, runs + 1
     began = time.perf_counter()

@@ -32,7 +32,7 @@ def main() -> None:
         machine = workers.examine(specs, lambda text: None)
         for number in range(1, chosen.runs + 1):
             spec = specs[number % len(specs)].model_copy(update={"seed": number})
-            workers.submit(config.settle(spec, machine)).result()
+            workers.submit(spec.settled(machine)).result()
             if number in (1, 10) or number % 50 == 0:
                 seen[number] = round(megabytes(workers._workers[0]._process.pid), 1)
                 print(f"after {number} runs: {seen[number]} MB", flush=True)

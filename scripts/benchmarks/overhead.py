@@ -14,11 +14,11 @@ from hydra import initialize_config_module
 from rich.console import Console
 
 from lrbench import config, plan, results, sweep
-from lrbench.config import Machine, TrialSpec
 from lrbench.contender import Contender
 from lrbench.display import Board
 from lrbench.executors import Say, Watch
 from lrbench.results import Curve, TrialResult
+from lrbench.spec import Machine, TrialSpec
 from lrbench.tracking import Publisher
 from scripts.benchmarks import record
 

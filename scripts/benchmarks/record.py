@@ -39,13 +39,13 @@ def circumstances() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with a mark where something but results was changed."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}")
-    return git("rev-parse", "--short=12", "HEAD") + (provenance.DIRTY if changed else "")
+    """Return the commit that is measured, with a mark where something but results was changed; "unknown" outside of a clone."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run([*git, "status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}"], capture_output=True).stdout
+    return head.stdout.strip() + (provenance.DIRTY if changed else "")
 
 
 def cpu() -> str:

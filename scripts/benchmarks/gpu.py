@@ -1,0 +1,112 @@
+"""Runs an hour on one GPU at the setting of airbench94: eager, as a CUDA graph, compiled; several at once; and airbench94 beside them."""
+
+import argparse
+import multiprocessing
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import initialize_config_module
+
+from lrbench import config, data, device, loop, passes, trainer
+from lrbench.spec import TrialSpec
+from scripts.benchmarks import record
+
+# airbench94 on all 50,000 images, scored once (https://github.com/KellerJordan/cifar10-airbench).
+SETTING = (
+    "model=fast", "data.holdout_images=0", "data.train_images=null", "train.epochs=9.9", "train.batch_size=1024", "train.eval_epochs=10",
+    "train.label_smoothing=0.2", "optimizer.lr=1.5", "optimizer.weight_decay=0.0013", "optimizer.bias_lr_factor=64",
+    "optimizer.args.momentum=0.85",
+)  # fmt: skip
+FLOOR_SECONDS = 0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
+KINDS = ("eager", "graph", "compiled graph")
+
+
+def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
+    """Return runs that differ in scheduler and seed, as those of a sweep do."""
+    schedulers = ("one_cycle", "warmup_cosine", "cyclic", "rex")
+    with initialize_config_module("lrbench.conf", version_base="1.3"):
+        made = [config.parse(config.load("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
+    return [made[number % len(made)].model_copy(update={"seed": number}) for number in range(runs)]
+
+
+def prepare(kind: str, spec: TrialSpec) -> None:
+    """See to it that this process trains such runs as `kind` says; the first of them is then not counted."""
+    spec = spec.settled(device.machine(spec.device))
+    kept = passes.begun(spec, trainer.network(spec, data.load(spec.data, torch.device(spec.device))))
+    kept._capturing = kept._capturing and kind != "eager"
+    if kind == "compiled graph":
+        kept.net.compile()
+
+
+def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, list[float]]:
+    """Return when the first counted run began, when the last one ended (both by the clock of the machine), and the accuracies."""
+    warm_up, *counted = specs(overrides, runs + 1)
+    prepare(kind, warm_up)
+    loop.train_one(warm_up)
+    began = time.time()
+    accuracies = [loop.train_one(spec).last("test/accuracy") for spec in counted]
+    return began, time.time(), accuracies
+
+
+def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[str, Any]:
+    """Return how many runs an hour so many processes train, where each trains `runs` of them."""
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
+        done = [pool.submit(train, kind, overrides, runs) for _ in range(at_once)]
+        begun, ended, accuracies = zip(*(future.result() for future in done), strict=True)
+    # Only while all were at it: they do not begin and end together.
+    seconds = statistics.mean(end - begin for begin, end in zip(begun, ended, strict=True)) / (runs * at_once)
+    scores = [score for process in accuracies for score in process]
+    return {
+        "seconds a run": round(seconds, 3),
+        "runs an hour": round(3600 / seconds),
+        f"of the floor of {FLOOR_SECONDS} s": round(FLOOR_SECONDS / seconds, 3),
+        "test accuracy, mean": round(statistics.mean(scores), 4),
+        "standard deviation": round(statistics.stdev(scores), 4) if len(scores) > 1 else None,
+    }
+
+
+def airbench(path: Path) -> dict[str, Any]:
+    """Return what a file of airbench94 says of its own runs, without the first."""
+    dataset = data.load(specs([], 1)[0].data, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "cifar10").mkdir()
+        for name, split in (("train", dataset.train), ("test", dataset.test)):  # where it looks before it downloads
+            torch.save({"images": split.images, "labels": split.labels, "classes": list(range(10))}, f"{folder}/cifar10/{name}.pt")
+        done = subprocess.run([sys.executable, path.absolute()], cwd=folder, capture_output=True, text=True, check=True)
+    seconds = [float(found) for found in re.findall(r"\|\s+eval\s+\|.*\|\s*([\d.]+)\s*\|$", done.stdout, re.MULTILINE)][1:]
+    middle = statistics.median(seconds)
+    return {"seconds a run": round(middle, 3), "runs an hour": round(3600 / middle), "says": done.stdout.strip().splitlines()[-2]}
+
+
+def main() -> None:
+    """Train at airbench94's setting in each way and at each number at once, and print runs an hour and the part of the floor."""
+    parser = argparse.ArgumentParser(prog="scripts/bench gpu", description=main.__doc__)
+    parser.add_argument("--runs", type=int, default=16, help="counted runs of each process (16)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help=f"ways to train ({', '.join(KINDS)})")
+    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="processes at once (1 2 4)")
+    parser.add_argument("--airbench", type=Path, help="airbench94.py, to be timed in the same call")
+    parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as model.args.width=0.5")
+    chosen = parser.parse_args()
+    found: dict[str, Any] = {}
+    for kind in chosen.kinds:
+        for at_once in chosen.at_once:
+            name = f"{kind}, {at_once} at once"
+            found[name] = measure(kind, chosen.overrides, chosen.runs, at_once)
+            print(f"{name}: {found[name]}", flush=True)
+    if chosen.airbench:
+        found["airbench94.py"] = airbench(chosen.airbench)
+        print(f"airbench94.py: {found['airbench94.py']}")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    record.keep("gpu", {"GPU": gpu, "setting": [*SETTING, *chosen.overrides], "counted runs of each process": chosen.runs, **found})
+
+
+if __name__ == "__main__":
+    main()
