@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,26 @@ def _end_alike() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    _wake_main_thread()
+
+
+def _wake_main_thread() -> None:
+    """See to it that a signal ends the sleep of the main thread, which is to act on it, also where Linux gives it to another thread.
+
+    A thread reads each signal's number from a pipe, and knocks at the main thread with SIGURG, which means nothing else here.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGURG, lambda number, frame: None)
+    main = threading.get_ident()
+
+    def knock() -> None:
+        while True:
+            if any(number != signal.SIGURG for number in os.read(read, 100)):
+                signal.pthread_kill(main, signal.SIGURG)
+
+    threading.Thread(target=knock, name="signals", daemon=True).start()
 
 
 @contextmanager

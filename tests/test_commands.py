@@ -153,3 +153,24 @@ def test_dry_run_of_what_has_begun(tmp_path: Path) -> None:
         else:
             assert done.returncode == 0, done.stderr
     assert len(results.read_all(tmp_path / "smoke" / "trials")) == 2
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_another_thread_gets_ends_the_program(name: str, tmp_path: Path) -> None:
+    code = f"""
+import signal, sys, threading, time
+from lrbench import cli
+
+def task(overrides):
+    def get_signal():
+        time.sleep(0.5)
+        signal.pthread_kill(threading.get_ident(), signal.{name})
+        time.sleep(60)
+    threading.Thread(target=get_signal, daemon=True).start()
+    threading.Event().wait()
+
+sys.argv = ["lrbench"]
+cli.command("config", task)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
