@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import yaml
@@ -30,11 +30,11 @@ os.environ["DO_NOT_TRACK"] = "true"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 
-METRICS_A_CALL = 1000  # MLflow's limit
 RETRY_SECONDS = 60.0  # between two tries to reach a store that has failed
 SAY_AFTER_SECONDS, PATIENCE_SECONDS, HURRY_SECONDS = 2.0, 60.0, 5.0  # of the wait at the end, for all; of a task; of all when interrupted
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "pruned": "KILLED"}  # in MLflow, of a run that ended so
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 REPORT = ("report.md", "report.html", "results.csv", "pictures/*")  # what of a sweep's folder is for its readers
 EXPERIMENT_TAGS = {
     "mlflow.experiment.primaryMetric.name": "val/accuracy",
@@ -238,8 +238,7 @@ class _Store:
             return
         points = _points(result)
         tags = {"device": result.environment.get("device", ""), "reason": result.reason, "state": result.state}
-        run_id = self.growing.pop(key, None) or self._begin(result.spec, points)
-        self._log(run_id, points, tags)  # the points that it has already are the same, and MLflow keeps one of each
+        run_id = self._log_to(result.spec, points, tags)  # the points that it has already are the same, and MLflow keeps one of each
         if result.spec.trial is None:  # those of a sweep are on the page of its scheduler
             self._log_picture(run_id, result)
         last = max(time for metric in points.values() for _, _, time in metric)
@@ -251,14 +250,11 @@ class _Store:
         key = spec.key()
         if key in self.growing and points.get("lr", [(-1, 0.0, 0)])[0][0] == 0:  # its worker died, and another began anew
             self.client.delete_run(self.growing.pop(key))
-        if key not in self.growing:
-            self.growing[key] = self._begin(spec, points)
-        self._log(self.growing[key], points)
+        self.growing[key] = self._log_to(spec, points)
 
     def fail(self, spec: TrialSpec, reason: str) -> None:
         """End a run that has no result; the next start trains it again."""
-        run_id = self.growing.pop(spec.key(), None) or self._begin(spec, {})
-        self._log(run_id, {}, {"reason": reason[:1000], "state": "failed"})
+        run_id = self._log_to(spec, {}, {"reason": reason[:1000], "state": "failed"})
         self.client.set_terminated(run_id, "FAILED")
 
     def add_best(self, final: TrialResult, best: Mapping[str, object]) -> None:
@@ -285,10 +281,29 @@ class _Store:
         for scheduler in self.touched:
             self.client.set_terminated(self.parents[scheduler], status)
 
-    def _begin(self, spec: TrialSpec, points: Points) -> str:
-        """Make the run of a spec, without its end."""
-        from mlflow.entities import Param
+    def _log_to(self, spec: TrialSpec, points: Points, tags: Mapping[str, str] = NOTHING) -> str:
+        """Log to the run of a spec that has grown, or to a new one, and return it; it is for the caller to end or to keep."""
+        if run_id := self.growing.pop(spec.key(), None):
+            self._log(run_id, points, tags)
+            return run_id
+        run_id = self._create(spec, points)
+        params = {
+            "scheduler": spec.scheduler.name,
+            "optimizer": spec.optimizer.name,
+            "optimizer.lr": spec.optimizer.lr,
+            "model": spec.model.name,
+            "epochs": spec.train.epochs,
+            "batch_size": spec.train.batch_size,
+            "train_images": spec.data.train_images,
+            "seed": spec.seed,
+            **spec.sampled,
+        }
+        self._log(run_id, points, tags, params)
+        self.client.log_text(run_id, yaml.dump(spec.model_dump(by_alias=True), Dumper=DUMPER, sort_keys=False), "config.yaml")
+        return run_id
 
+    def _create(self, spec: TrialSpec, points: Points) -> str:
+        """Make the run of a spec, which begins with its first point."""
         key = spec.key()
         if key in self.left:
             self.client.delete_run(self.left.pop(key))
@@ -306,19 +321,6 @@ class _Store:
             tags["mlflow.parentRunId"] = self._parent(spec.scheduler.name)
         first = min((time for metric in points.values() for _, _, time in metric), default=None)
         run_id: str = self.client.create_run(self.experiment, start_time=first, tags=tags).info.run_id
-        params = {
-            "scheduler": spec.scheduler.name,
-            "optimizer": spec.optimizer.name,
-            "optimizer.lr": spec.optimizer.lr,
-            "model": spec.model.name,
-            "epochs": spec.train.epochs,
-            "batch_size": spec.train.batch_size,
-            "train_images": spec.data.train_images,
-            "seed": spec.seed,
-            **spec.sampled,
-        }
-        self.client.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
-        self.client.log_text(run_id, yaml.dump(spec.model_dump(by_alias=True), Dumper=DUMPER, sort_keys=False), "config.yaml")
         return run_id
 
     def _parent(self, scheduler: str) -> str:
@@ -338,13 +340,12 @@ class _Store:
         self.client.delete_run(old)
         return new
 
-    def _log(self, run_id: str, points: Points, tags: Mapping[str, str] = MappingProxyType({})) -> None:
-        from mlflow.entities import Metric, RunTag
+    def _log(self, run_id: str, points: Points, tags: Mapping[str, str] = NOTHING, params: Mapping[str, object] = NOTHING) -> None:
+        from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(name, value, time, step) for name, metric in points.items() for step, value, time in metric]
         written = [RunTag(name, value) for name, value in tags.items()]
-        for start in range(0, max(1, len(metrics)), METRICS_A_CALL):
-            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=[] if start else written)
+        self.client.log_batch(run_id, metrics, [Param(name, str(value)) for name, value in params.items()], written)
 
     def _log_picture(self, run_id: str, result: TrialResult) -> None:
         from lrbench import pictures
