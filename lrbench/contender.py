@@ -29,6 +29,7 @@ class Contender:
     told: int = 0
     spared: list[int] = field(default_factory=list)  # the steps of runs that the plan counts and that are not needed
     _values: list[dict[str, Value]] = field(default_factory=list)  # of each trial that was asked
+    _first: dict[tuple[tuple[str, Value], ...], int] = field(default_factory=dict)  # values to the first trial that has them
     _ended: dict[int, dict[int, TrialResult | None]] = field(default_factory=dict)  # by trial and seed; None for a run that failed
     _finals_started: bool = False
 
@@ -69,6 +70,7 @@ class Contender:
 
     def _trial(self, number: int) -> list[TrialSpec]:
         self._values.append(self.study.ask(number))
+        self._first.setdefault(tuple(self._values[number].items()), number)
         specs = [self._spec(self.cfg, number, seed=seed, phase="search") for seed in self.settings.seeds_of_search]
         if self._first_alike(number) < number:
             self.spared += [spec.train.total_steps for spec in specs]
@@ -77,7 +79,7 @@ class Contender:
         return specs
 
     def _first_alike(self, number: int) -> int:
-        return self._values.index(self._values[number])
+        return self._first[tuple(self._values[number].items())]
 
     def _tell(self, number: int) -> None:
         runs = [run for _, run in sorted(self._ended[self._first_alike(number)].items())]

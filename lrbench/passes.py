@@ -76,7 +76,8 @@ class Pass:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Go through the network and back. The images are as `data.Normalize` makes them; the labels are (batch_size,)."""
         if self._capturing and not self._graph:
-            self._capturing = self._capture(images, labels)
+            with torch.cuda.device(self.device):
+                self._capturing = self._capture(images, labels)
         if not self._graph:
             return self.eager(images, labels)
         self._images.copy_(images)
@@ -98,13 +99,13 @@ class Pass:
         self.captures += 1
         before = {name: value.clone() for name, value in self.net.state_dict().items()}
         self._images, self._labels = images.clone(), labels.clone()
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         try:
-            stream.wait_stream(torch.cuda.current_stream(self.device))
+            stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_PASSES):
                     self.eager(self._images, self._labels)
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+            torch.cuda.current_stream().wait_stream(stream)
             wanted = self._gradients()
             with torch.cuda.graph(graph):
                 self._loss = self.eager(self._images, self._labels)

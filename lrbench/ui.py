@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from lrbench import cli, tracking
+from lrbench import cli, store
 from lrbench.spec import ConfigError
 
 HOST, PORT = "127.0.0.1", 5000
@@ -30,7 +30,7 @@ def main() -> None:
         uri, port = _store(args.out), _free_port(args.port)
     address = f"http://{HOST}:{port}"
     print("In some seconds, open")
-    for name, page in tracking.pages(uri).items():
+    for name, page in store.pages(uri).items():
         print(f"  {name + ':':12} {address}{page}")
     print(f"From another machine, first: ssh -L {port}:{HOST}:{port} {socket.gethostname()}\nCtrl-C ends it.", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # its jobs are for traces of language models
@@ -41,7 +41,7 @@ def main() -> None:
 def _store(out: Path) -> str:
     if not (out / "mlflow.db").exists():
         raise ConfigError(f"{out / 'mlflow.db'}: nothing has been published there yet; scripts/sweep or python -m lrbench.train does")
-    return tracking.store_uri(out, None)
+    return store.uri_of(out, None)
 
 
 def _free_port(wanted: int | None) -> int:

@@ -13,6 +13,7 @@ import pytest
 from lrbench import loop, tracking, views
 from lrbench.results import Points, TrialResult
 from lrbench.spec import TrialSpec
+from lrbench.store import Store, points_of, uri_of
 from tests.servers import Server
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def store(server: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], tracking._Store]:
+def store(server: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Opens the test's own experiment on the server, as each process does anew."""
-    return lambda: tracking._Store(tmp_path, server, request.node.name)
+    return lambda: Store(tmp_path, server, request.node.name)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,11 @@ def _changed(result: TrialResult, state: str = "finished", **changes: object) ->
     return result.model_copy(update={"state": state, "spec": result.spec.model_copy(update=changes)})
 
 
-def _runs(store: tracking._Store, search: str = "") -> "list[Run]":
+def _runs(store: Store, search: str = "") -> "list[Run]":
     return list(store._runs(search))
 
 
-def _history(store: tracking._Store, run: "Run") -> Points:
+def _history(store: Store, run: "Run") -> Points:
     return {
         name: [(point.step, point.value, point.timestamp) for point in store.client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
@@ -61,7 +62,7 @@ def _history(store: tracking._Store, run: "Run") -> Points:
 
 
 def _first_points(result: TrialResult, points: int) -> Points:
-    return {name: metric[:points] for name, metric in tracking._points(result).items() if name != "test/accuracy"}
+    return {name: metric[:points] for name, metric in points_of(result).items() if name != "test/accuracy"}
 
 
 def test_publishes_to_a_server_once(server: str, trained: TrialResult, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_a_run_tells_while_it_trains_is_what_its_curves_become(spec: Spec, 
         for name, metric in points.items():
             grown.setdefault(name, []).extend(metric)
     assert len([points for points in told if points]) >= 4
-    assert grown == {name: metric for name, metric in tracking._points(result).items() if not name.startswith("test/")}
+    assert grown == {name: metric for name, metric in points_of(result).items() if not name.startswith("test/")}
 
 
 def test_a_short_run_tells_nothing_while_it_trains(spec: Spec) -> None:
@@ -100,7 +101,7 @@ def test_a_short_run_tells_nothing_while_it_trains(spec: Spec) -> None:
     assert not any(told)
 
 
-def test_a_run_that_lasts_is_there_while_it_trains(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_a_run_that_lasts_is_there_while_it_trains(store: Callable[[], Store], trained: TrialResult) -> None:
     here = store()
     for length in (0, 1, 3):
         points = {name: metric[length:] for name, metric in _first_points(trained, 5).items()}
@@ -110,11 +111,11 @@ def test_a_run_that_lasts_is_there_while_it_trains(store: Callable[[], tracking.
     here.add(trained)
     (run,) = _runs(here)
     assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "finished")
-    assert _history(here, run) == tracking._points(trained)
+    assert _history(here, run) == points_of(trained)
     assert run.info.start_time == trained.curves["lr"].times[0]
 
 
-def test_a_run_whose_worker_died_begins_anew(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_a_run_whose_worker_died_begins_anew(store: Callable[[], Store], trained: TrialResult) -> None:
     here, later = store(), 7
     here.grow(trained.spec, _first_points(trained, 5))
     again = {name: [(step, value, time + later) for step, value, time in metric] for name, metric in _first_points(trained, 2).items()}
@@ -123,7 +124,7 @@ def test_a_run_whose_worker_died_begins_anew(store: Callable[[], tracking._Store
     assert _history(here, run) == again
 
 
-def test_what_a_killed_process_left_unfinished_goes(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_what_a_killed_process_left_unfinished_goes(store: Callable[[], Store], trained: TrialResult) -> None:
     """A sweep's at once, as its experiment is its own; that of `lrbench.train`, where others may be at work, when it is trained again."""
     searched = _changed(trained, trial=3, phase="search")
     killed = store()
@@ -135,10 +136,10 @@ def test_what_a_killed_process_left_unfinished_goes(store: Callable[[], tracking
         again.add(result)
     runs = _runs(again, 'tags.phase != "sweep"')
     assert sorted(run.data.tags["phase"] for run in runs) == ["final", "search"]
-    assert all(_history(again, run) == tracking._points(trained) for run in runs)
+    assert all(_history(again, run) == points_of(trained) for run in runs)
 
 
-def test_an_interrupted_run_says_so(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_an_interrupted_run_says_so(store: Callable[[], Store], trained: TrialResult) -> None:
     searched = _changed(trained, trial=3, phase="search")
     here = store()
     here.grow(searched.spec, _first_points(searched, 2))
@@ -148,7 +149,7 @@ def test_an_interrupted_run_says_so(store: Callable[[], tracking._Store], traine
     assert not _runs(store(), 'tags.state = "interrupted"')
 
 
-def test_a_run_that_failed_says_so_until_it_has_a_result(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_a_run_that_failed_says_so_until_it_has_a_result(store: Callable[[], Store], trained: TrialResult) -> None:
     searched = _changed(trained, trial=3, phase="search")
     here = store()
     here.fail(searched.spec, "RuntimeError: no memory")
@@ -160,7 +161,7 @@ def test_a_run_that_failed_says_so_until_it_has_a_result(store: Callable[[], tra
     assert run.info.status == "FINISHED"
 
 
-def test_runs_are_found_by_scheduler_phase_state_and_trial(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_runs_are_found_by_scheduler_phase_state_and_trial(store: Callable[[], Store], trained: TrialResult) -> None:
     here = store()
     cyclic = trained.spec.scheduler.model_copy(update={"name": "cyclic"})
     here.add(trained)
@@ -179,7 +180,7 @@ def test_runs_are_found_by_scheduler_phase_state_and_trial(store: Callable[[], t
     }
 
 
-def test_a_parent_has_the_best_and_the_report_once(store: Callable[[], tracking._Store], trained: TrialResult, tmp_path: Path) -> None:
+def test_a_parent_has_the_best_and_the_report_once(store: Callable[[], Store], trained: TrialResult, tmp_path: Path) -> None:
     searched, final = _changed(trained, trial=3, phase="search"), _changed(trained, trial=3)
     (tmp_path / "pictures").mkdir()
     for name in ("report.md", "results.csv", "results.jsonl", "pictures/lr.png"):
@@ -193,14 +194,14 @@ def test_a_parent_has_the_best_and_the_report_once(store: Callable[[], tracking.
         here.end("FINISHED")
     (parent,) = _runs(here, 'tags.phase = "sweep"')
     assert parent.info.status == "FINISHED"
-    assert _history(here, parent) == tracking._points(final)
+    assert _history(here, parent) == points_of(final)
     assert (parent.data.tags["best.trial"], parent.data.tags["best.optimizer.lr"]) == ("3", "0.5")
     artifacts = {item.path for item in here.client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"best.yaml", "report.md", "results.csv", "pictures"}
     assert [item.path for item in here.client.list_artifacts(parent.info.run_id, "pictures")] == ["pictures/lr.png"]
 
 
-def test_another_best_takes_the_place_of_the_one_before(store: Callable[[], tracking._Store], trained: TrialResult) -> None:
+def test_another_best_takes_the_place_of_the_one_before(store: Callable[[], Store], trained: TrialResult) -> None:
     first, second = (_changed(trained, trial=trial) for trial in (3, 4))
     moved = {name: curve.model_copy(update={"times": [time + 7 for time in curve.times]}) for name, curve in second.curves.items()}
     second = second.model_copy(update={"curves": moved})
@@ -210,14 +211,14 @@ def test_another_best_takes_the_place_of_the_one_before(store: Callable[[], trac
             here.add(result)
         here.add_best(best, {"trial": best.spec.trial})
     (parent,) = _runs(here, 'tags.phase = "sweep"')
-    assert _history(here, parent) == tracking._points(second)
+    assert _history(here, parent) == points_of(second)
     assert parent.data.tags["best.trial"] == "4"
     children = _runs(here, 'tags.phase = "final"')
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert len(children) == 2
 
 
-def test_the_experiment_says_what_its_page_shows(store: Callable[[], tracking._Store]) -> None:
+def test_the_experiment_says_what_its_page_shows(store: Callable[[], Store]) -> None:
     for _ in range(2):
         here = store()
         tags = here.client.get_experiment(here.experiment).tags
@@ -300,7 +301,7 @@ def test_an_interrupt_does_not_wait_for_a_server(trained: TrialResult, tmp_path:
 
 def test_a_server_that_comes_back_is_found_on_the_way(
     server: str,
-    store: Callable[[], tracking._Store],
+    store: Callable[[], Store],
     trained: TrialResult,
     tmp_path: Path,
     request: pytest.FixtureRequest,
@@ -323,7 +324,7 @@ def test_a_server_that_comes_back_is_found_on_the_way(
 
 
 def test_what_failed_on_the_way_is_tried_again_at_the_end(
-    server: str, store: Callable[[], tracking._Store], trained: TrialResult, tmp_path: Path, request: pytest.FixtureRequest
+    server: str, store: Callable[[], Store], trained: TrialResult, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A server that is gone for a while costs nothing: here its address leads nowhere until the last run is handed over."""
     gone, back = "http://127.0.0.1:9", server
@@ -341,8 +342,8 @@ def test_what_failed_on_the_way_is_tried_again_at_the_end(
 
 def test_store_is_absolute_whatever_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert tracking.store_uri(Path("runs"), None) == f"sqlite:///{tmp_path}/runs/mlflow.db"
-    assert tracking.store_uri(Path("runs"), "http://host:5000") == "http://host:5000"
+    assert uri_of(Path("runs"), None) == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert uri_of(Path("runs"), "http://host:5000") == "http://host:5000"
 
 
 def test_telemetry_is_off() -> None:
