@@ -281,18 +281,25 @@ def _finished(uri: str) -> Sequence[object]:
     return found
 
 
+def _two_workers(process: "subprocess.Popen[str]") -> list[int]:
+    """Waits until a sweep has its two workers, and returns the numbers of their processes."""
+    workers: list[int] = []
+    while process.poll() is None and len(workers) < 2:
+        time.sleep(0.05)
+        workers = chaos.workers(process.pid)
+    return workers
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
 def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=500"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(tmp_path.glob("runs/smoke/logs/worker-1.log")):
-        time.sleep(0.05)
+    workers = _two_workers(process)
     holder = (tmp_path / "runs" / "smoke" / "sweep.holder").read_text()
     second = run_sweep(tmp_path, "train.epochs=500")
     assert second.returncode == 2
     assert second.stderr.startswith(f"error: runs/smoke: another sweep is at work there ({holder})")
     assert f"process {process.pid} on " in holder
-    workers = chaos.workers(process.pid)
     process.send_signal(number)
     begun = time.monotonic()
     _, errors = process.communicate(timeout=60)
@@ -304,9 +311,7 @@ def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals)
 def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=500"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(tmp_path.glob("runs/smoke/logs/worker-1.log")):
-        time.sleep(0.05)
-    workers = chaos.workers(process.pid)
+    workers = _two_workers(process)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
@@ -389,9 +394,7 @@ def _published(runs: Path) -> int:
 def test_interrupted_twice_it_ends_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=50"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/smoke/logs/worker-1.log")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    _two_workers(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -94,46 +94,50 @@ def quick() -> TrialSpec:
         return config.parse(config.load("config", ["phase=search", "device=cpu"])).settled(device.machine("cpu"), CORES)
 
 
-def run(loop_name: str, threads: int, loader_workers: int) -> float:
+def run(loop_name: str, threads: int, loader_workers: int, seed: int) -> float:
     """Train once in this process, and return the validation accuracy."""
-    spec = quick()
+    spec = quick().model_copy(update={"seed": seed})
     if loop_name == "plain":
         return plain(spec, threads, loader_workers)
     return loop.train_one(spec.model_copy(update={"train": spec.train.model_copy(update={"threads": threads})})).last("val/accuracy")
 
 
-def seconds_a_run(pool: ProcessPoolExecutor, kind: str) -> tuple[float, float]:
-    """Return the wall time of a run where so many are trained at once, and an accuracy."""
+def seconds_a_run(pool: ProcessPoolExecutor, kind: str, seed: int) -> tuple[float, float]:
+    """Return the wall time of a run where so many are trained at once, and the accuracy."""
     loop_name, threads, loader_workers, at_once = KINDS[kind]
     began = time.perf_counter()
-    ended = [pool.submit(run, loop_name, threads, loader_workers) for _ in range(at_once)]
-    accuracy = ended[0].result()
-    for future in ended:
-        future.result()
+    accuracy, *_ = [future.result() for future in [pool.submit(run, loop_name, threads, loader_workers, seed) for _ in range(at_once)]]
     return (time.perf_counter() - began) / at_once, accuracy
 
 
-def summary(rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Return medians, and how many times as long as lrbench's the others take, in the same round."""
+def summary(rounds: Sequence[dict[str, tuple[float, float]]]) -> dict[str, Any]:
+    """Return medians, how many times as long as lrbench's the others take in the same round, and how the accuracies compare."""
     base = "lrbench, a run a core"
-    seconds = {kind: round(statistics.median(times[kind] for times in rounds), 3) for kind in KINDS}
-    ratios = {kind: sorted(times[kind] / times[base] for times in rounds) for kind in KINDS}
+    seconds = {kind: round(statistics.median(times[kind][0] for times in rounds), 3) for kind in KINDS}
+    ratios = {kind: sorted(times[kind][0] / times[base][0] for times in rounds) for kind in KINDS}
     shown = {kind: [round(statistics.median(found), 2), round(found[0], 2), round(found[-1], 2)] for kind, found in ratios.items()}
-    return {"seconds a run, median": seconds, f"times as long as '{base}': median, least, most": shown}
+    accuracies = {kind: [scores[kind][1] for scores in rounds] for kind in ("plain loop, a run a core", base)}
+    return {
+        "seconds a run, median": seconds,
+        f"times as long as '{base}': median, least, most": shown,
+        "validation accuracy, mean over the rounds' seeds": {kind: round(statistics.mean(found), 4) for kind, found in accuracies.items()},
+        "standard deviation": {kind: round(statistics.stdev(found), 4) for kind, found in accuracies.items()},
+    }
 
 
 def main() -> None:
     """Train by turns with a plain loop and with lrbench: 10,000 images, batches of 64, an epoch, two evaluations on 5,000 images."""
     parser = argparse.ArgumentParser(prog="scripts/bench cpu", description=main.__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="times that each is trained (5)")
+    parser.add_argument("--rounds", type=int, default=8, help="times that each is trained, each with a seed of its own (8)")
     chosen = parser.parse_args()
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        accuracies = {kind: round(seconds_a_run(pool, kind)[1], 4) for kind in KINDS}  # the first of each is not counted
+        for kind in KINDS:  # the first of each is not counted
+            seconds_a_run(pool, kind, seed=0)
         rounds = []
-        for number in range(chosen.rounds):
-            rounds.append({kind: seconds_a_run(pool, kind)[0] for kind in KINDS})
-            print(f"round {number + 1}: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in rounds[-1].items()), flush=True)
-    found = {"rounds": chosen.rounds, "precision": quick().train.precision, "validation accuracy": accuracies, **summary(rounds)}
+        for number in range(1, chosen.rounds + 1):
+            rounds.append({kind: seconds_a_run(pool, kind, seed=number) for kind in KINDS})
+            print(f"round {number}: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, (seconds, _) in rounds[-1].items()), flush=True)
+    found = {"rounds": chosen.rounds, "precision": quick().train.precision, **summary(rounds)}
     for name, value in found.items():
         print(f"{name}: {value}")
     record.keep("cpu", found)
