@@ -26,7 +26,7 @@ SETTING = (
     "optimizer.args.momentum=0.85",
 )  # fmt: skip
 FLOOR_SECONDS = 0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
-KINDS = ("eager", "graph", "compiled graph")
+KINDS = ("eager", "graph", "compiled-graph")
 
 
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
@@ -42,7 +42,7 @@ def prepare(kind: str, spec: TrialSpec) -> None:
     spec = spec.settled(device.machine(spec.device))
     kept = passes.begun(spec, trainer.network(spec, data.load(spec.data, torch.device(spec.device))))
     kept._capturing = kept._capturing and kind != "eager"
-    if kind == "compiled graph":
+    if kind == "compiled-graph":
         kept.net.compile()
 
 
@@ -90,14 +90,16 @@ def main() -> None:
     """Train at airbench94's setting in each way and at each number at once, and print runs an hour and the part of the floor."""
     parser = argparse.ArgumentParser(prog="scripts/bench gpu", description=main.__doc__)
     parser.add_argument("--runs", type=int, default=16, help="counted runs of each process (16)")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help=f"ways to train ({', '.join(KINDS)})")
-    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="processes at once (1 2 4)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"ways to train ({','.join(KINDS)})")
+    parser.add_argument("--at-once", default="1,2,4", help="processes at once (1,2,4)")
     parser.add_argument("--airbench", type=Path, help="airbench94.py, to be timed in the same call")
     parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as model.args.width=0.5")
     chosen = parser.parse_args()
+    if unknown := set(chosen.kinds.split(",")) - set(KINDS):
+        parser.error(f"--kinds: {', '.join(sorted(unknown))} is none of {', '.join(KINDS)}")
     found: dict[str, Any] = {}
-    for kind in chosen.kinds:
-        for at_once in chosen.at_once:
+    for kind in chosen.kinds.split(","):
+        for at_once in map(int, chosen.at_once.split(",")):
             name = f"{kind}, {at_once} at once"
             found[name] = measure(kind, chosen.overrides, chosen.runs, at_once)
             print(f"{name}: {found[name]}", flush=True)
