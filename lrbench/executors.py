@@ -105,7 +105,7 @@ class LocalWorkers:
 
     def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
         """Let the first worker examine; then start the others, as many as suit the machine."""
-        machine = self._workers[0].examine(specs, say)
+        machine = self._examine(self._workers[0], specs, say)
         self.runs_at_once = machine.runs_at_once(specs[0].device) if self._wanted == "auto" else self._wanted
         for number in range(1, self.runs_at_once):
             gpu = str(number % machine.gpus) if machine.device == "cuda:0" else None
@@ -114,6 +114,24 @@ class LocalWorkers:
             self._threads.append(threading.Thread(target=self._feed, args=(worker,), daemon=True))
             self._threads[-1].start()
         return machine
+
+    def _examine(self, worker: "_Worker", specs: Sequence[TrialSpec], say: Say) -> Machine:
+        """Let a worker examine, and another one where it dies at that."""
+        said: set[str] = set()
+
+        def say_once(text: str) -> None:
+            if text not in said:
+                say(text)
+            said.add(text)
+
+        for _ in range(MAX_DEATHS):
+            if machine := worker.examine(specs, say_once):
+                return machine
+            cause = worker.end()
+            worker.close()
+            worker.start()
+        log = worker.log.read_text()[-2000:]
+        raise RunError(f"the first worker process died {MAX_DEATHS} times, at last by {cause}; see {worker.log}:\n{log}")
 
     def submit(self, spec: TrialSpec, watch: Watch = lambda: None) -> Future[TrialResult]:
         future: Future[TrialResult] = Future()
@@ -176,8 +194,8 @@ class _Worker:
                 env=environment,
             )
 
-    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine:
-        """Return what the process finds. Raises ConfigError for the user's mistakes, and RunError where it breaks."""
+    def examine(self, specs: Sequence[TrialSpec], say: Say) -> Machine | None:
+        """Return what the process finds, None where it dies. Raises ConfigError for the user's mistakes, RunError where it breaks."""
         for message in self._answers({"examine": [_plain(spec) for spec in specs]}):
             if "say" in message:
                 say(message["say"])
@@ -187,7 +205,7 @@ class _Worker:
                 raise RunError(f"{message['failure']}; see {self.log}")
             elif "machine" in message:
                 return Machine.model_validate(message["machine"])
-        raise RunError(f"the first worker process died; see {self.log}:\n{self.log.read_text()[-2000:]}")
+        return None
 
     def train(self, spec: TrialSpec, checkpoints: Checkpoints, on_progress: OnProgress, goes_on: GoesOn | None) -> TrialResult | None:
         """Return the result of a run, or None where the process dies at it. Raises RunError where the run fails."""

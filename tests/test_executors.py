@@ -49,6 +49,25 @@ def test_an_examination_that_breaks_ends_with_its_reason(spec: Spec, tmp_path: P
         workers.close()
 
 
+def test_a_worker_that_is_killed_before_it_has_examined_is_replaced(spec: Spec, tmp_path: Path) -> None:
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), lambda *_: None)
+    try:
+        os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
+        assert workers.examine([spec()], print).device == "cpu"
+    finally:
+        workers.close()
+
+
+def test_workers_that_cannot_start_end_with_the_reason(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nowhere"))
+    workers = LocalWorkers(1, tmp_path, Checkpoints(tmp_path, 60), lambda *_: None)
+    try:
+        with pytest.raises(RunError, match=r"(?s)died 3 times, at last by exit code 1.*worker-0\.log.*Fatal Python error"):
+            workers.examine([spec()], print)
+    finally:
+        workers.close()
+
+
 def test_a_killed_worker_costs_nothing_but_time(spec: Spec, tmp_path: Path) -> None:
     killed: list[int] = []
 
