@@ -1,12 +1,15 @@
 """The pass that runs share, on the CPU; and its CUDA graph, where there is a GPU."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from lrbench import data, device, loop, passes, trainer
+from lrbench import data, device, loop, passes, schedules, trainer
 from lrbench.spec import TrialSpec
 
 Spec = Callable[..., TrialSpec]
@@ -47,6 +50,49 @@ def test_gradients_are_those_of_the_last_batch(spec: Spec) -> None:
     made(images.flip(0), labels.roll(1))
     made(images, labels)
     torch.testing.assert_close(made._gradients(), gradients)
+
+
+class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes each operation that has tensors on more than one device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        places = {value.device for value in tree_leaves((args, kwargs, out)) if isinstance(value, Tensor)}
+        if len(places) > 1:
+            self.found.append(str(func))
+        return out
+
+
+def unfused(init: Callable[..., None]) -> Callable[..., None]:
+    """Makes an optimizer without its fused kernels, which are not for the meta device."""
+    return lambda *args, **options: init(*args, **{**options, "fused": False})
+
+
+@pytest.mark.parametrize(
+    "overrides", [["scheduler=one_cycle"], ["optimizer=adamw"], ["optimizer=muon"], ["scheduler=schedule_free"], ["model=resnet20"]]
+)
+def test_within_an_epoch_nothing_waits_for_the_device(spec: Spec, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+    run = spec("train.precision=float32", "train.epochs=1", *overrides)
+    net = trainer.network(run, data.load(run.data, torch.device("cpu")))
+    monkeypatch.setattr(trainer, "network", lambda spec, dataset: net)
+    for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+        monkeypatch.setattr(optimizer, "__init__", unfused(optimizer.__init__))
+    # The tensors of the meta device have no numbers: what wants to read one, or to choose by one, is an error.
+    on_meta = trainer.Trainer(run.model_copy(update={"device": "meta"}), data.load(run.data, torch.device("meta")))
+    schedule, batches = schedules.start(run), on_meta.batches()
+    first = next(batches)  # the order and the shifts of the epoch go to the device here
+    with Transfers() as transfers:
+        losses = [on_meta.step(*first)]
+        for step, batch in enumerate(batches, 1):
+            on_meta.set_rate(schedule, step)
+            losses.append(on_meta.step(*batch))
+    assert len(losses) == run.train.total_steps
+    assert all(loss.is_meta for loss in losses)
+    assert not transfers.found
 
 
 @pytest.mark.gpu
