@@ -125,9 +125,11 @@ class Batches:
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the whole batches of an epoch from number `first` on: images as `Normalize` makes them, labels (batch_size,)."""
         device, count = self.split.images.device, len(self.split)
-        order = torch.randperm(count, generator=self.generator).to(device)
-        shifts = torch.randint(0, 2 * self.spec.crop_padding + 1, (2, count), generator=self.generator).to(device)
-        flips = self._flips(number).to(device)
+        order = torch.randperm(count, generator=self.generator)
+        shifts = torch.randint(0, 2 * self.spec.crop_padding + 1, (2, count), generator=self.generator)
+        flips = self._flips(number)
+        # All are drawn before the first goes over, as that waits until a GPU has done what it was told before.
+        order, shifts, flips = order.to(device), shifts.to(device), flips.to(device)
         for start in range(first * self.batch_size, count - self.batch_size + 1, self.batch_size):
             chosen = order[start : start + self.batch_size]
             yield self.normalize(self._crop(chosen, shifts[:, chosen], flips[chosen])), self.split.labels[chosen]

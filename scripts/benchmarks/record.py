@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,12 +19,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def keep(name: str, found: Mapping[str, Any]) -> None:
-    """Print what was found, and write it to bench_results/NAME.json."""
+    """Write what was found to bench_results/MACHINE/NAME.json, and print where that is."""
     whole = {"command": f"scripts/bench {' '.join([name, *sys.argv[1:]])}", "made with": circumstances(), **found}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / machine() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     print(f"written: {path.relative_to(ROOT)}")
+
+
+def machine() -> str:
+    """Return the processor and the number of its cores as the name of a folder, such as amd-epyc-2-cores."""
+    words = re.sub(r"\((r|tm)\)", "", f"{cpu()} {os.cpu_count()} cores".lower())
+    return "-".join(re.findall(r"[a-z0-9.]+", words))
 
 
 def circumstances() -> dict[str, Any]:
