@@ -145,7 +145,7 @@ def ranking(found: Sequence[TrialResult], baseline: str | None = None, target: f
         raise ConfigError(f"--baseline {baseline}: not among the final runs of {', '.join(names)}")
     baseline = baseline or (BASELINE if BASELINE in names else None)
     target = target or _target([final[name] for name in names])
-    behind, ranges = _pairwise([accuracies[name] for name in names])
+    behind, ranges = pairwise([accuracies[name] for name in names])
     over_baseline = _over(baseline, names, accuracies)
     tuning = _tuning(names, by_phase, accuracies)
     rows = [
@@ -189,7 +189,7 @@ def _differences(mine: Accuracies, others: Accuracies) -> np.ndarray:
     return np.array([mine[seed] - others[seed] for seed in mine if seed in others])
 
 
-def _pairwise(ordered: Sequence[Accuracies]) -> tuple[list[Comparison], list[tuple[int, int]]]:
+def pairwise(ordered: Sequence[Accuracies]) -> tuple[list[Comparison], list[tuple[int, int]]]:
     """Return how far each is behind the first, and the ranks that it may have.
 
     Corrected for all pairs: which one is first is known only after looking, so that comparisons with it alone would claim too much.

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 from rich.console import Console
 
-from lrbench import cli, comparison, figures, pictures, provenance, results, sections, side_by_side, verify
+from lrbench import cli, comparison, figures, pictures, provenance, repeats, results, sections, side_by_side, verify
 from lrbench.blocks import Table
 from lrbench.comparison import Ranking
 from lrbench.results import TrialResult
@@ -166,10 +166,7 @@ def main() -> None:
 
 def _report(console: Console, folders: Sequence[Path], baseline: str | None, target: float | None) -> None:
     if len(folders) > 1:
-        table, words = side_by_side.compare({str(folder): load(folder) for folder in folders})
-        print_table(console, table, "test accuracy of the final runs, %, side by side")
-        for line in words:
-            console.print(line)
+        _report_several(console, {str(folder): comparison.ranking(load(folder)) for folder in folders})
         return
     (folder,) = folders
     if (folder / "trials").is_dir():
@@ -177,6 +174,19 @@ def _report(console: Console, folders: Sequence[Path], baseline: str | None, tar
         console.print(f"report: {folder / 'report.md'}, {folder / 'report.html'}")
     else:
         show(console, comparison.ranking(load(folder), baseline, target))
+
+
+def _report_several(console: Console, rankings: Mapping[str, Ranking]) -> None:
+    parts = [("test accuracy of the final runs, %, side by side", *side_by_side.compare(rankings))]
+    if len(rankings) >= repeats.LEAST and not side_by_side.differences(rankings):
+        if shared := repeats.shared_seeds(rankings):
+            parts[0][2].append(f"they share seeds of final runs, such as {shared[0]}; with seed=0, seed=100, ... they would be repeats")
+        else:
+            parts.append((f"over the {len(rankings)} sweeps, which repeat each other with other seeds", *repeats.over_sweeps(rankings)))
+    for title, table, words in parts:
+        print_table(console, table, title)
+        for line in words:
+            console.print(line)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """The rankings of several sweeps beside each other."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from scipy import stats as scipy_stats
 
-from lrbench import comparison
 from lrbench.blocks import Table, between, listed, percent
 from lrbench.comparison import Ranking, Row
 from lrbench.results import TrialResult
 from lrbench.stats import independent_difference
 
 
-def compare(sweeps: Mapping[str, Sequence[TrialResult]]) -> tuple[Table, list[str]]:
+def compare(rankings: Mapping[str, Ranking]) -> tuple[Table, list[str]]:
     """Return a table with a line for each scheduler and columns for each sweep, by its name, and what there is to say of them.
 
     Where there are two sweeps, the last column is the second one's accuracy minus the first's.
     """
-    rankings = {name: comparison.ranking(found) for name, found in sweeps.items()}
     rows = {name: {row.scheduler: row for row in ranking.rows} for name, ranking in rankings.items()}
     schedulers = dict.fromkeys(scheduler for by_scheduler in rows.values() for scheduler in by_scheduler)
-    two = len(sweeps) == 2
-    columns = ["", *(column for name in sweeps for column in (name, "95 % interval", "rank"))]
+    two = len(rankings) == 2
+    columns = ["", *(column for name in rankings for column in (name, "95 % interval", "rank"))]
     cells = [
         [scheduler, *(cell for by_scheduler in rows.values() for cell in _cells(by_scheduler.get(scheduler)))]
         + ([_difference(*(by_scheduler.get(scheduler) for by_scheduler in rows.values()))] if two else [])
@@ -30,7 +28,7 @@ def compare(sweeps: Mapping[str, Sequence[TrialResult]]) -> tuple[Table, list[st
     ]
     words = [f"{name}: {_first(ranking)}" for name, ranking in rankings.items()]
     if two:
-        words.append(f"difference: {' minus '.join(reversed(list(sweeps)))}, by Welch's t, not corrected for being many")
+        words.append(f"difference: {' minus '.join(reversed(list(rankings)))}, by Welch's t, not corrected for being many")
     return Table([*columns, *(["difference, 95 % interval"] if two else [])], cells), [*words, *_agreement(rows), *_what_differs(rankings)]
 
 
@@ -71,16 +69,18 @@ def _agreement(rows: Mapping[str, Mapping[str, Row]]) -> list[str]:
 
 
 def _what_differs(rankings: Mapping[str, Ranking]) -> list[str]:
-    """Return in what the final runs of the sweeps differ beside the schedulers and rates, a line for each key."""
-    leaves = {name: _leaves(ranking.rows[0].runs[0]) for name, ranking in rankings.items()}
-    keys = dict.fromkeys(key for of_one in leaves.values() for key in of_one)
-    differing = [key for key in keys if len({str(of_one.get(key)) for of_one in leaves.values()}) > 1]
+    differing = differences(rankings)
     if not differing:
-        return ["the final runs differ in nothing but what their searches chose"]
-    return [
-        "the final runs differ in:",
-        *(f"  {key}: {', '.join(f'{of_one.get(key)}' for of_one in leaves.values())}" for key in differing),
-    ]
+        return ["the final runs differ in nothing but their seeds and what their searches chose"]
+    return ["the final runs differ in:", *(f"  {key}: {', '.join(values)}" for key, values in differing.items())]
+
+
+def differences(rankings: Mapping[str, Ranking]) -> dict[str, list[str]]:
+    """Return in what the final runs of the sweeps differ beside the schedulers, rates and seeds, by config key, a value for each sweep."""
+    leaves = [_leaves(ranking.rows[0].runs[0]) for ranking in rankings.values()]
+    keys = dict.fromkeys(key for of_one in leaves for key in of_one)
+    values = {key: [f"{of_one.get(key)}" for of_one in leaves] for key in keys}
+    return {key: found for key, found in values.items() if len(set(found)) > 1}
 
 
 def _leaves(run: TrialResult) -> dict[str, Any]:

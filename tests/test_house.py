@@ -11,9 +11,10 @@ from tests.conftest import ROOT
 # No module imports one that stands below it here.
 ORDER = [
     "formula", "factors", "spec", "resolvers", "config", "cli", "results", "provenance", "stats", "comparison", "blocks",
-    "circumstances", "sections", "side_by_side", "data", "models", "device", "schedules", "checks", "checkpoints", "optimizers",
-    "passes", "record", "trainer", "loop", "examination", "verify", "search", "pictures", "figures", "views", "store", "tracking",
-    "report", "catalogue", "display", "ui", "sync", "executors", "worker", "plan", "contender", "preview", "curves", "train", "sweep",
+    "circumstances", "sections", "repeats", "side_by_side", "data", "models", "device", "schedules", "checks", "checkpoints",
+    "optimizers", "passes", "record", "trainer", "loop", "examination", "verify", "search", "pictures", "figures", "views", "store",
+    "tracking", "report", "catalogue", "display", "ui", "sync", "executors", "worker", "plan", "contender", "preview", "curves",
+    "train", "sweep",
 ]  # fmt: skip
 ONLY_IN = {
     "optuna": {"search"},

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lrbench import comparison, config, device, loop, pictures, provenance, report, results, sections, side_by_side, verify
+from lrbench import comparison, config, device, loop, pictures, provenance, repeats, report, results, sections, side_by_side, verify
 from lrbench.results import Curve, TrialResult
 from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import SMALL
@@ -74,7 +74,7 @@ def _curve(values: Sequence[float]) -> Curve:
     return Curve(steps=steps, values=list(values), times=[1_800_000_000_000] * len(values))
 
 
-def _sweep(run: Run, accuracies: dict[str, Sequence[float]]) -> list[TrialResult]:
+def _sweep(run: Run, accuracies: Mapping[str, Sequence[float]]) -> list[TrialResult]:
     """A search of two trials for each scheduler, the second of which is chosen, and final runs with these test accuracies."""
     found = []
     for name, values in accuracies.items():
@@ -499,13 +499,53 @@ def test_side_by_side(run: Run) -> None:
     }
     longer = sweeps["long"][0].spec.train.model_copy(update={"epochs": 8.0})
     sweeps["long"] = [each.model_copy(update={"spec": each.spec.model_copy(update={"train": longer})}) for each in sweeps["long"]]
-    table, words = side_by_side.compare(sweeps)
+    table, words = side_by_side.compare({name: comparison.ranking(found) for name, found in sweeps.items()})
     assert [row[0] for row in table.rows] == ["cosine", "rex", "step", "sine"]
     assert table.rows[0] == ["cosine", "80.00", "55.16 to 104.84", "1-3", "90.00", "90.00 to 90.00", "1-4", "10.00 (-14.84 to 34.84)"]
     assert table.rows[3] == ["sine", "", "", "", "10.00", "10.00 to 10.00", "1-4", ""]
     assert "Kendall's tau -0.33" in " ".join(words)  # of three pairs one keeps its order
     assert "  train.epochs: 4.0, 8.0" in words
     assert "difference: long minus short, by Welch's t, not corrected for being many" in words
+
+
+def _repeats(run: Run, *sweeps: Mapping[str, Sequence[float]], apart: int = 100) -> dict[str, comparison.Ranking]:
+    """Sweeps that differ in nothing but their seeds."""
+    found = {}
+    for number, accuracies in enumerate(sweeps):
+        seeds = [(each, each.spec.model_copy(update={"seed": each.spec.seed + number * apart})) for each in _sweep(run, accuracies)]
+        found[f"sweep {number}"] = comparison.ranking([each.model_copy(update={"spec": spec}) for each, spec in seeds])
+    return found
+
+
+def test_repeats_of_a_sweep_by_hand(run: Run) -> None:
+    rankings = _repeats(run, {"cosine": [0.7, 0.8], "rex": [0.6, 0.6]}, {"cosine": [0.8, 0.9], "rex": [0.5, 0.5]}, {"cosine": [0.6, 0.7]})
+    del rankings["sweep 2"]
+    rankings |= {"third": _repeats(run, *[{"cosine": [0.6, 0.7], "rex": [0.7, 0.7]}] * 3)["sweep 2"]}
+    assert not side_by_side.differences(rankings)
+    assert not repeats.shared_seeds(rankings)
+    table, words = repeats.over_sweeps(rankings)
+    # Means 0.75, 0.85 and 0.65, so 0.75 +- 4.3027 * 0.1 / sqrt(3); two runs that are 0.1 apart make a mean with a deviation of 0.05.
+    assert table.rows == [
+        ["1-2", "cosine", "75.00", "50.16 to 99.84", "the best", "10.00", "5.00"],
+        ["1-2", "rex", "60.00", "35.16 to 84.84", "15.00 (tie)", "10.00", "0.00"],
+    ]
+    assert "by 10.00 points (standard deviation): 3.54 by the seeds of its final runs, 9.35 by what the searches chose" in words[1]
+    assert words[2] == "3 sweeps are too few to claim differences (6 are the least): all are ties here"
+
+
+def test_six_repeats_can_claim(run: Run) -> None:
+    table, words = repeats.over_sweeps(_repeats(run, *({"cosine": [0.7 + shift], "rex": [0.6 + shift]} for shift in SEEDS[:6])))
+    # SEEDS[:6] have the mean 0.0005 and the deviation 0.00187: +- 2.5706 * 0.00187 / sqrt(6).
+    assert [row[:5] for row in table.rows] == [
+        ["1", "cosine", "70.05", "69.85 to 70.25", "the best"],
+        ["2", "rex", "60.05", "59.85 to 60.25", "10.00"],
+    ]
+    assert len(words) == 2
+    assert words[1].endswith("(standard deviation)")  # one final run each: nobody knows what the seeds make
+
+
+def test_sweeps_with_the_same_final_seeds_are_no_repeats(run: Run) -> None:
+    assert repeats.shared_seeds(_repeats(run, *[{"cosine": [0.7, 0.8, 0.9]}] * 3, apart=1)) == [1001, 1002, 1003]
 
 
 # Verification

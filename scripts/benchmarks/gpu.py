@@ -26,7 +26,7 @@ SETTING = (
     "optimizer.args.momentum=0.85",
 )  # fmt: skip
 FLOOR_SECONDS = 0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
-KINDS = ("eager", "graph", "compiled-graph")
+KINDS = ("eager", "graph", "graph-cudnn", "compiled-graph")  # cudnn: where cuDNN tries its algorithms first, and takes the fastest
 
 
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
@@ -42,6 +42,7 @@ def prepare(kind: str, spec: TrialSpec) -> None:
     spec = spec.settled(device.machine(spec.device))
     kept = passes.begun(spec, trainer.network(spec, data.load(spec.data, torch.device(spec.device))))
     kept._capturing = kept._capturing and kind != "eager"
+    torch.backends.cudnn.benchmark = kind == "graph-cudnn"
     if kind == "compiled-graph":
         kept.net.compile()
 
