@@ -131,7 +131,7 @@ def _check_keys(given: DictConfig | ListConfig, known: DictConfig | ListConfig, 
         _check_type(given[name], pattern, inner)
 
 
-_CHECKED_ELSEWHERE = ("hydra", "scheduler.search", "optimizer.search", "scheduler.args.schedulers")
+_CHECKED_ELSEWHERE = ("hydra", "schedulers", "scheduler.search", "optimizer.search", "scheduler.args.schedulers")
 _NULLABLE = ("scheduler.args.", "data.train_images", "final_train_images")
 
 

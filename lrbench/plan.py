@@ -221,6 +221,9 @@ def write_config(plan: Plan) -> None:
 
 def register_sweeps() -> None:
     """Make each file of sweeps/ a choice of Hydra's group `sweep`."""
+    # Hydra copies its store whenever it composes, and for each group that --help lists: with these files, half a second.
+    # There is no need to: whatever it takes out of the store it copies too.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     for path in importlib.resources.files("lrbench.sweeps").iterdir():
         if path.name.endswith(".yaml"):
             node = OmegaConf.create(path.read_text(encoding="utf-8"))
@@ -230,10 +233,10 @@ def register_sweeps() -> None:
 def chosen(schedulers: object) -> list[str]:
     """Return the names that `schedulers` means: all, a list or one. Raises ConfigError for an unknown one."""
     known = config.options("scheduler")
-    names = known if schedulers == "all" else list(dict.fromkeys(schedulers if isinstance(schedulers, list) else [schedulers]))
+    names = known if schedulers == "all" else list(dict.fromkeys(map(str, schedulers if isinstance(schedulers, list) else [schedulers])))
     for name in names:
         if name not in known:
-            raise ConfigError(f"schedulers={name}: unknown{config.nearest(str(name), known)}")
+            raise ConfigError(f"schedulers={name}: unknown{config.nearest(name, known)}")
     if not names:
         raise ConfigError(f"schedulers=[]: at least one is needed{config.nearest('', known)}")
     return names

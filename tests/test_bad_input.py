@@ -14,6 +14,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 CASES = {
     "unknown scheduler": ("train", ["scheduler=cosin"], "scheduler=cosin: unknown; did you mean cosine"),
     "unknown scheduler of a sweep": ("sweep", ["schedulers=[cosine,one_cicle]"], "schedulers=one_cicle: unknown; did you mean one_cycle"),
+    "list of lists of schedulers": ("sweep", ["schedulers=[[cosine]]"], "schedulers=['cosine']: unknown; did you mean cosine"),
+    "no schedulers": ("sweep", ["schedulers=null"], "schedulers=None: unknown"),
     "scheduler for schedulers": ("sweep", ["scheduler=cosine"], "a sweep compares schedulers=[…]"),
     "unknown argument": ("train", ["scheduler=cosine", "scheduler.args.T_mx=3"], "unknown key scheduler.args.T_mx; did you mean T_max"),
     "unknown argument behind +": ("train", ["scheduler=cosine", "+scheduler.args.gamma=3"], "unknown key scheduler.args.gamma"),
