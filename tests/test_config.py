@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lrbench import config
+from lrbench import config, plan
 from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT, SMALL
 
@@ -104,6 +104,14 @@ def test_mistakes_name_the_key(spec: Spec, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         spec("scheduler=one_cycle", override)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [(["schedulers=cosine"], ["cosine"]), (["sweep=cifar10", "schedulers=[rex,cosine]"], ["rex", "cosine"]), (["schedulers=all"], None)],
+)
+def test_schedulers_of_a_sweep_are_one_or_a_list_or_all(overrides: list[str], names: list[str] | None) -> None:
+    assert plan.make(overrides).settings.schedulers == (names or config.options("scheduler"))
 
 
 def test_user_may_allow_targets_of_their_own(spec: Spec) -> None:
