@@ -19,12 +19,18 @@ def shared_seeds(rankings: Mapping[str, Ranking]) -> list[int]:
     return sorted(seed for seed in set().union(*of_each) if sum(seed in seeds for seeds in of_each) > 1)
 
 
-def over_sweeps(rankings: Mapping[str, Ranking]) -> tuple[Table, list[str]]:
-    """Return the ranking of the schedulers that all of the sweeps have, and what there is to say of it.
+def common(rankings: Mapping[str, Ranking]) -> dict[str, list[Row]]:
+    """Return the rows, one a sweep, of each scheduler that all of the sweeps have, after searches of as many trials."""
+    by_name = [{row.scheduler: row for row in ranking.rows} for ranking in rankings.values()]
+    rows = {name: [rows[name] for rows in by_name] for name in by_name[0] if all(name in rows for rows in by_name)}
+    return {name: of_one for name, of_one in rows.items() if len({row.search.trials for row in of_one}) == 1}
+
+
+def over_sweeps(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
+    """Return the ranking of the schedulers in `common`, and what there is to say of it.
 
     A sweep's mean is one value of a scheduler, so that its search and its seeds are both new in each; differences are paired by sweep.
     """
-    rows = _rows(rankings)
     means: dict[str, Accuracies] = {name: {place: row.mean.mean for place, row in enumerate(of_one)} for name, of_one in rows.items()}
     names = sorted(means, key=lambda name: -float(np.mean(list(means[name].values()))))
     behind, ranks = comparison.pairwise([means[name] for name in names])
@@ -38,12 +44,6 @@ def over_sweeps(rankings: Mapping[str, Ranking]) -> tuple[Table, list[str]]:
         )
     columns = ["rank", "scheduler", "test accuracy, %", "95 % interval", "behind the best", "deviation", "by final seeds alone"]
     return Table(columns, cells, left=(1,)), _words(rows)
-
-
-def _rows(rankings: Mapping[str, Ranking]) -> dict[str, list[Row]]:
-    """Return the rows of each scheduler that all of the sweeps have, one a sweep."""
-    by_name = [{row.scheduler: row for row in ranking.rows} for ranking in rankings.values()]
-    return {name: [rows[name] for rows in by_name] for name in by_name[0] if all(name in rows for rows in by_name)}
 
 
 def _variances(rows: list[Row]) -> tuple[float, float]:

@@ -178,11 +178,11 @@ def _report(console: Console, folders: Sequence[Path], baseline: str | None, tar
 
 def _report_several(console: Console, rankings: Mapping[str, Ranking]) -> None:
     parts = [("test accuracy of the final runs, %, side by side", *side_by_side.compare(rankings))]
-    if len(rankings) >= repeats.LEAST and not side_by_side.differences(rankings):
+    if len(rankings) >= repeats.LEAST and not side_by_side.differences(rankings) and (common := repeats.common(rankings)):
         if shared := repeats.shared_seeds(rankings):
             parts[0][2].append(f"they share seeds of final runs, such as {shared[0]}; with seed=0, seed=100, ... they would be repeats")
         else:
-            parts.append((f"over the {len(rankings)} sweeps, which repeat each other with other seeds", *repeats.over_sweeps(rankings)))
+            parts.append((f"over the {len(rankings)} sweeps, which repeat each other with other seeds", *repeats.over_sweeps(common)))
     for title, table, words in parts:
         print_table(console, table, title)
         for line in words:

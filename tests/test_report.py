@@ -6,6 +6,7 @@ import io
 import math
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -499,7 +500,7 @@ def test_side_by_side(run: Run) -> None:
     }
     longer = sweeps["long"][0].spec.train.model_copy(update={"epochs": 8.0})
     sweeps["long"] = [each.model_copy(update={"spec": each.spec.model_copy(update={"train": longer})}) for each in sweeps["long"]]
-    table, words = side_by_side.compare({name: comparison.ranking(found) for name, found in sweeps.items()})
+    table, words = side_by_side.compare(_rankings(sweeps))
     assert [row[0] for row in table.rows] == ["cosine", "rex", "step", "sine"]
     assert table.rows[0] == ["cosine", "80.00", "55.16 to 104.84", "1-3", "90.00", "90.00 to 90.00", "1-4", "10.00 (-14.84 to 34.84)"]
     assert table.rows[3] == ["sine", "", "", "", "10.00", "10.00 to 10.00", "1-4", ""]
@@ -508,22 +509,26 @@ def test_side_by_side(run: Run) -> None:
     assert "difference: long minus short, by Welch's t, not corrected for being many" in words
 
 
-def _repeats(run: Run, *sweeps: Mapping[str, Sequence[float]], apart: int = 100) -> dict[str, comparison.Ranking]:
+def _repeated(run: Run, *sweeps: Mapping[str, Sequence[float]], apart: int = 100) -> dict[str, list[TrialResult]]:
     """Sweeps that differ in nothing but their seeds."""
     found = {}
     for number, accuracies in enumerate(sweeps):
         seeds = [(each, each.spec.model_copy(update={"seed": each.spec.seed + number * apart})) for each in _sweep(run, accuracies)]
-        found[f"sweep {number}"] = comparison.ranking([each.model_copy(update={"spec": spec}) for each, spec in seeds])
+        found[f"sweep {number}"] = [each.model_copy(update={"spec": spec}) for each, spec in seeds]
     return found
 
 
+def _rankings(sweeps: Mapping[str, Sequence[TrialResult]]) -> dict[str, comparison.Ranking]:
+    return {name: comparison.ranking(found) for name, found in sweeps.items()}
+
+
 def test_repeats_of_a_sweep_by_hand(run: Run) -> None:
-    rankings = _repeats(run, {"cosine": [0.7, 0.8], "rex": [0.6, 0.6]}, {"cosine": [0.8, 0.9], "rex": [0.5, 0.5]}, {"cosine": [0.6, 0.7]})
-    del rankings["sweep 2"]
-    rankings |= {"third": _repeats(run, *[{"cosine": [0.6, 0.7], "rex": [0.7, 0.7]}] * 3)["sweep 2"]}
-    assert not side_by_side.differences(rankings)
-    assert not repeats.shared_seeds(rankings)
-    table, words = repeats.over_sweeps(rankings)
+    sweeps = [
+        {"cosine": [0.7, 0.8], "rex": [0.6, 0.6]},
+        {"cosine": [0.8, 0.9], "rex": [0.5, 0.5]},
+        {"cosine": [0.6, 0.7], "rex": [0.7, 0.7]},
+    ]
+    table, words = repeats.over_sweeps(repeats.common(_rankings(_repeated(run, *sweeps))))
     # Means 0.75, 0.85 and 0.65, so 0.75 +- 4.3027 * 0.1 / sqrt(3); two runs that are 0.1 apart make a mean with a deviation of 0.05.
     assert table.rows == [
         ["1-2", "cosine", "75.00", "50.16 to 99.84", "the best", "10.00", "5.00"],
@@ -534,7 +539,8 @@ def test_repeats_of_a_sweep_by_hand(run: Run) -> None:
 
 
 def test_six_repeats_can_claim(run: Run) -> None:
-    table, words = repeats.over_sweeps(_repeats(run, *({"cosine": [0.7 + shift], "rex": [0.6 + shift]} for shift in SEEDS[:6])))
+    sweeps = [{"cosine": [0.7 + shift], "rex": [0.6 + shift]} for shift in SEEDS[:6]]
+    table, words = repeats.over_sweeps(repeats.common(_rankings(_repeated(run, *sweeps))))
     # SEEDS[:6] have the mean 0.0005 and the deviation 0.00187: +- 2.5706 * 0.00187 / sqrt(6).
     assert [row[:5] for row in table.rows] == [
         ["1", "cosine", "70.05", "69.85 to 70.25", "the best"],
@@ -544,8 +550,18 @@ def test_six_repeats_can_claim(run: Run) -> None:
     assert words[1].endswith("(standard deviation)")  # one final run each: nobody knows what the seeds make
 
 
-def test_sweeps_with_the_same_final_seeds_are_no_repeats(run: Run) -> None:
-    assert repeats.shared_seeds(_repeats(run, *[{"cosine": [0.7, 0.8, 0.9]}] * 3, apart=1)) == [1001, 1002, 1003]
+@pytest.mark.parametrize(
+    ("apart", "said"), [(100, "over the 3 sweeps, which repeat each other"), (1, "they share seeds of final runs, such as 1001")]
+)
+def test_repeats_are_told_from_sweeps_with_the_same_seeds(
+    run: Run, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]], apart: int, said: str
+) -> None:
+    for name, found in _repeated(run, *[{"cosine": [0.7, 0.8], "rex": [0.6, 0.7]}] * 3, apart=apart).items():
+        (tmp_path / name).mkdir()
+        results.write_lines(tmp_path / name / "results.jsonl", found)
+    done = command("report", "sweep 0", "sweep 1", "sweep 2")
+    assert said in done.stdout, done.stderr
+    assert "differ in nothing but their seeds" in done.stdout
 
 
 # Verification
