@@ -115,6 +115,8 @@ def explained(error: Exception, config_name: str, argv: Sequence[str]) -> str:
         group, name = missing.groups()
         names = re.findall(r"^\t(\S+)$", message, flags=re.MULTILINE)
         return f"{group}={name}: unknown{config.nearest(name, names)}"
+    if message.startswith("ConfigError raised while resolving interpolation: "):
+        return message.splitlines()[0].partition(": ")[2]
     if message.startswith("Could not override"):
         return _unknown_key(config_name, argv) or message
     if isinstance(error, OverrideParseException):

@@ -121,14 +121,22 @@ def _check_keys(given: DictConfig | ListConfig, known: DictConfig | ListConfig, 
         if isinstance(known, ListConfig):
             if not len(known):
                 continue
-            pattern = known[min(name, len(known) - 1)]  # any number of items, of the type of those in the file
+            pattern = _resolved(known, min(name, len(known) - 1))  # any number of items, of the type of those in the file
         elif name in known:
-            pattern = known[name]
+            pattern = _resolved(known, name)
         else:
             raise ConfigError(f"unknown key {inner}{nearest(str(name), [str(other) for other in known])}")
         if inner in _CHECKED_ELSEWHERE or OmegaConf.is_interpolation(given, name):
             continue
         _check_type(given[name], pattern, inner)
+
+
+def _resolved(known: DictConfig | ListConfig, name: Any) -> Any:
+    """Return what the files have for a key; None, which lets anything pass, where that depends on what the command line changes."""
+    try:
+        return known[name]
+    except InterpolationResolutionError:
+        return None
 
 
 _CHECKED_ELSEWHERE = ("hydra", "schedulers", "scheduler.search", "optimizer.search", "scheduler.args.schedulers")

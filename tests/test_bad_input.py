@@ -14,6 +14,11 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 CASES = {
     "unknown scheduler": ("train", ["scheduler=cosin"], "scheduler=cosin: unknown; did you mean cosine"),
     "unknown scheduler of a sweep": ("sweep", ["schedulers=[cosine,one_cicle]"], "schedulers=one_cicle: unknown; did you mean one_cycle"),
+    "more images of a sweep than there are": (
+        "sweep",
+        ["data.train_images=5000"],
+        "error: data.train_images=5000: from 1 to 640, as 64 of 704 are held out",
+    ),
     "list of lists of schedulers": ("sweep", ["schedulers=[[cosine]]"], "schedulers=['cosine']: unknown; did you mean cosine"),
     "no schedulers": ("sweep", ["schedulers=null"], "schedulers=None: unknown"),
     "scheduler for schedulers": ("sweep", ["scheduler=cosine"], "a sweep compares schedulers=[…]"),

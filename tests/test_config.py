@@ -114,6 +114,11 @@ def test_schedulers_of_a_sweep_are_one_or_a_list_or_all(overrides: list[str], na
     assert plan.make(overrides).settings.schedulers == (names or config.options("scheduler"))
 
 
+def test_more_images_than_the_files_have_can_be_wanted_of_them() -> None:
+    wanted = ["sweep=cpu", "schedulers=[multi_step]", "data=synthetic", "data.images=50000"]  # of the file's 2,560, cpu's 20,000 cannot be
+    assert plan.make(wanted).specs()[0].data.train_images == 20_000
+
+
 def test_user_may_allow_targets_of_their_own(spec: Spec) -> None:
     assert spec("scheduler._target_=mine.schedules.f", "allow=[mine]").scheduler.target == "mine.schedules.f"
     with pytest.raises(ConfigError):
