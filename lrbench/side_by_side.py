@@ -11,18 +11,21 @@ from lrbench.comparison import Ranking, Row
 from lrbench.results import TrialResult
 from lrbench.stats import independent_difference
 
+WIDE = 3  # sweeps that have room for intervals and ranks beside each other
+
 
 def compare(rankings: Mapping[str, Ranking]) -> tuple[Table, list[str]]:
     """Return a table with a line for each scheduler and columns for each sweep, by its name, and what there is to say of them.
 
-    Where there are two sweeps, the last column is the second one's accuracy minus the first's.
+    Where there are two sweeps, the last column is the second one's accuracy minus the first's; of more than WIDE, there are means alone.
     """
     rows = {name: {row.scheduler: row for row in ranking.rows} for name, ranking in rankings.items()}
     schedulers = dict.fromkeys(scheduler for by_scheduler in rows.values() for scheduler in by_scheduler)
     two = len(rankings) == 2
-    columns = ["", *(column for name in rankings for column in (name, "95 % interval", "rank"))]
+    shown = slice(3 if len(rankings) <= WIDE else 1)
+    columns = ["", *(column for name in rankings for column in (name, "95 % interval", "rank")[shown])]
     cells = [
-        [scheduler, *(cell for by_scheduler in rows.values() for cell in _cells(by_scheduler.get(scheduler)))]
+        [scheduler, *(cell for by_scheduler in rows.values() for cell in _cells(by_scheduler.get(scheduler))[shown])]
         + ([_difference(*(by_scheduler.get(scheduler) for by_scheduler in rows.values()))] if two else [])
         for scheduler in schedulers
     ]
