@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -293,7 +294,8 @@ def _two_workers(process: "subprocess.Popen[str]") -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
 def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, "train.epochs=500"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    heeded = partial(signal.signal, number, signal.SIG_DFL)  # also where the tests run under nohup, which has it ignored
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heeded)
     workers = _two_workers(process)
     holder = (tmp_path / "runs" / "smoke" / "sweep.holder").read_text()
     second = run_sweep(tmp_path, "train.epochs=500")
