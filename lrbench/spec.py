@@ -1,9 +1,12 @@
-"""One training run as plain data: everything needed to repeat it. Every other module speaks of runs in these types."""
+"""One training run as plain data, with everything that is needed to repeat it.
+
+All rooms of lrbench describe runs with these types.
+"""
 
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -15,13 +18,28 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MAX_STEPS = 10_000_000
+_MESSAGES = {  # by type of pydantic's errors, if its own message needs other words
+    "missing": "must be set",
+    "extra_forbidden": "unknown key",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+}
 
 
 class ConfigError(ValueError):
-    """Something that the user wrote cannot be: the message names the key, what was given and what is allowed."""
+    """The user's configuration is invalid. The message names the key, its value and the rule."""
 
 
 class Spec(BaseModel):
@@ -31,7 +49,7 @@ class Spec(BaseModel):
 
 
 class Component(Spec):
-    """A class or function from an allowed place, and its arguments."""
+    """A class or function whose `_target_` has an allowed prefix, and its arguments."""
 
     name: str
     target: str = Field(alias="_target_")
@@ -39,14 +57,18 @@ class Component(Spec):
 
 
 class SchedulerSpec(Component):
-    """`interval` is what the scheduler counts: optimizer steps or epochs."""
+    """The scheduler of a run. `interval` is the unit of its steps: optimizer steps or epochs."""
 
     interval: Literal["step", "epoch"]
     knobs: dict[str, float | int | bool | str]
 
 
 class OptimizerSpec(Component):
-    """`lr` is the peak rate of the weights; biases and norms learn at `bias_lr_factor` times the rate."""
+    """The optimizer of a run.
+
+    `lr` is the peak learning rate of the weights. Biases and norms learn at `bias_lr_factor` times
+    the learning rate.
+    """
 
     lr: PositiveFloat
     weight_decay: NonNegativeFloat
@@ -54,13 +76,16 @@ class OptimizerSpec(Component):
 
 
 class ModelSpec(Component):
-    """A function of `lrbench.models`, or of the user's, that returns a network."""
+    """A function that returns a network, from `lrbench.models` or from the user's own code."""
 
 
-class DataSpec(Spec):
-    """Which images are trained on, and how they are augmented."""
+class DataSpec(Component):
+    """The images of a run and their augmentation.
 
-    name: Literal["cifar10", "synthetic"]
+    `_target_` is a function that returns an `ImageSource`.
+    """
+
+    args: dict[str, Any] = {}
     images: PositiveInt
     holdout_images: NonNegativeInt
     train_images: PositiveInt
@@ -68,9 +93,22 @@ class DataSpec(Spec):
     crop_padding: Annotated[int, Field(ge=0, le=16)]
     seed: NonNegativeInt
 
+    @staticmethod
+    def default_target(name: str) -> str:
+        """Return the target of a data set that lrbench itself provides."""
+        return f"lrbench.data.{name}.source"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_of_older_runs(cls, values: Any) -> Any:
+        """Add the target to runs of lrbench 0.1, which had only its own data sets."""
+        if isinstance(values, dict) and not {"target", "_target_"} & values.keys():
+            return {"_target_": cls.default_target(str(values.get("name"))), **values}
+        return values
+
 
 class TrainSpec(Spec):
-    """Length and arithmetic of the run."""
+    """The length and the arithmetic of a run."""
 
     epochs: PositiveFloat
     batch_size: PositiveInt
@@ -83,8 +121,8 @@ class TrainSpec(Spec):
     steps_per_epoch: PositiveInt
 
 
-class Machine(Spec):
-    """What a config leaves to the machine: the device that `auto` or `cuda` means here, and what it can do."""
+class DeviceInfo(Spec):
+    """The device that `auto` or `cuda` means on this machine, and its abilities."""
 
     device: str
     gpus: int
@@ -92,7 +130,10 @@ class Machine(Spec):
     bfloat16: bool
 
     def runs_at_once(self, wanted: str) -> int:
-        """Return how many runs of device `wanted` it trains best at once: one a GPU, or one a CPU core."""
+        """Return how many runs to train at once: one per GPU or one per CPU core.
+
+        `wanted` is the device of the config. A single GPU such as `cuda:1` trains one run at once.
+        """
         if self.device == "cpu":
             return self.cores
         return 1 if ":" in wanted else self.gpus
@@ -100,7 +141,7 @@ class Machine(Spec):
 
 def _device(device: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ValueError("auto, cpu, cuda, or cuda:N for GPU number N is expected")
+        raise ValueError("must be auto, cpu, cuda or cuda:N, where N is the number of a GPU")
     return device
 
 
@@ -115,17 +156,28 @@ class TrialSpec(Spec):
     seed: NonNegativeInt
     device: Annotated[str, AfterValidator(_device)]
     phase: Literal["search", "final"]
-    trial: NonNegativeInt | None = None  # of the scheduler's search; None for a run outside of a sweep
-    sampled: dict[str, float | int | str | bool] = {}  # config keys that the search chose, and their values
+    trial: NonNegativeInt | None = None  # its number in the scheduler's search; None outside of a sweep
+    sampled: dict[str, float | int | str | bool] = {}  # the values that the search chose, by config key
+
+    @property
+    def trial_number(self) -> int:
+        """The number of the trial, 0 for the default configuration and for a run outside of a
+        sweep.
+        """
+        return self.trial or 0
 
     def key(self) -> str:
-        """Return a file name for the run that no other spec shares."""
-        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:10]
+        """Return a file name that is unique to this spec."""
+        # Runs of lrbench 0.1 had no target in their data. Their keys stay the same because the
+        # target of lrbench's own data is left out.
+        own_data = self.data.target == DataSpec.default_target(self.data.name) and not self.data.args
+        described = self.model_dump_json(exclude={"data": {"target", "args"}} if own_data else None)
+        digest = hashlib.sha256(described.encode()).hexdigest()[:10]
         trial = "" if self.trial is None else f"-t{self.trial:04d}"
         return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"
 
-    def settled(self, machine: Machine, runs_at_once: int = 1) -> "TrialSpec":
-        """Return the spec with every `auto` decided, for so many runs at once."""
+    def resolved(self, machine: DeviceInfo, runs_at_once: int = 1) -> "TrialSpec":
+        """Return the spec without `auto`: on this machine, with `runs_at_once` runs at once."""
         precision, threads = self.train.precision, self.train.threads
         decided = {
             "precision": ("bfloat16" if machine.bfloat16 else "float32") if precision == "auto" else precision,
@@ -138,13 +190,28 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validated(model: type[_Model], values: Mapping[str, Any], key: str) -> _Model:
-    """Return `values` as a model; raises ConfigError with a line for each key that is wrong."""
+    """Return `values`, the config at `key`, as a model.
+
+    Raises ConfigError with a line for each invalid key.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problems: dict[str, str] = {}
         for item in error.errors():
-            where = ".".join(str(part) for part in (key, *item["loc"][:1]) if part)
-            message = item["msg"].removeprefix("Value error, ").replace("Input", "it")
-            problems[where] = f"{problems[where]}, or {message}" if where in problems else f"{where}={item['input']}: {message}"
+            name = ".".join(str(part) for part in (key, *item["loc"][:1]) if part)
+            message = _problem(item)
+            if name in problems:  # none of the types of a union fits
+                problems[name] += f" or {message.removeprefix('must be ')}"
+            elif item["type"] == "missing":
+                problems[name] = f"{name}: {message}"
+            else:
+                problems[name] = f"{name}={item['input']}: {message}"
         raise ConfigError("\n".join(problems.values())) from error
+
+
+def _problem(item: "ErrorDetails") -> str:
+    """Return the message of an error of pydantic in the style of lrbench."""
+    if item["type"] in _MESSAGES:
+        return _MESSAGES[item["type"]]
+    return item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -1,5 +1,5 @@
-# Makes .venv from requirements.lock; sourced by the other scripts. Costs nothing while the lock file stays as it is.
-# LRBENCH_PYTHON names the interpreter (3.11 or newer) where the python3 on the PATH is too old.
+# Makes .venv from requirements.lock; the other scripts source it. It does nothing if the lock file did
+# not change. LRBENCH_PYTHON names the interpreter (3.11 or newer) if the python3 on the PATH is older.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ find_python() {
       return
     fi
   done
-  echo "error: Python 3.11 or newer is needed, and none is on the PATH (LRBENCH_PYTHON=/path/to/python names one)" >&2
+  echo "error: no Python 3.11 or newer is on the PATH; set LRBENCH_PYTHON=/path/to/python" >&2
   return 1
 }
 
@@ -28,13 +28,13 @@ make_environment() {
     return
   fi
   rm -f "$stamp"
-  if .venv/bin/python -m pip --version >/dev/null 2>&1; then  # in place, as something may be running from it
-    echo "bringing the environment .venv to requirements.lock" >&2
+  if .venv/bin/python -m pip --version >/dev/null 2>&1; then  # in place, because a program may be running from it
+    echo "updating the environment .venv to requirements.lock" >&2
   else
     python=$(find_python)
     echo "making the environment .venv from requirements.lock (6 GB with torch and CUDA; once)" >&2
     if ! "$python" -m venv --clear .venv; then
-      echo "error: $python has no venv; on Debian and Ubuntu: apt install python3-venv" >&2
+      echo "error: $python has no module venv; on Debian and Ubuntu: apt install python3-venv" >&2
       return 1
     fi
   fi

@@ -1,70 +1,135 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 from hydra import initialize_config_module
 
-from lrbench import config, plan
+from lrbench.config.compose import load_config, parse_spec
+from lrbench.config.presets import register_sweeps
 from lrbench.spec import TrialSpec
+from tests.builders import Run, run_builder
+from tests.command_server import CommandServer
 
 ROOT = Path(__file__).parents[1]
 SWEEP = ("sweep=smoke", "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
-SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.batch_size=32", "train.threads=1", "device=cpu")
+SMALL = (
+    "data=synthetic",
+    "data.images=704",
+    "data.holdout_images=64",
+    "train.batch_size=32",
+    "train.threads=1",
+    "device=cpu",
+)
 
-collect_ignore = ["torn"]  # it is for the processes that tests/chaos.py starts
+collect_ignore = ["integration/torn"]  # it is for the processes that tests/integration/chaos.py starts
 
 Spec = Callable[..., TrialSpec]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest group first: one process has it to itself while the other goes through the rest."""
-    items.sort(key=lambda item: item.path.name != "test_sweep.py")
+    """Start the longest group first: one process trains its sweeps while the other does everything
+    else.
+    """
+    items.sort(key=lambda item: item.path.name != "test_chaos.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def hydra() -> Iterator[None]:
-    plan.register_sweeps()
+    register_sweeps()
     with initialize_config_module("lrbench.conf", version_base="1.3"):
         yield
 
 
 @pytest.fixture
 def spec() -> Spec:
-    """Returns the run of the given overrides, on few synthetic images."""
-    return lambda *overrides: config.parse(config.load("config", [*SMALL, *overrides]))
-
-
-def run_sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Runs the sweep of the tests in a folder."""
-    command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    """Returns the run of the given overrides, on a few synthetic images."""
+    return lambda *overrides: parse_spec(load_config("config", [*SMALL, *overrides]))
 
 
 @pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished sweep, to be left as it is."""
-    folder = tmp_path_factory.mktemp("sweep")
-    done = run_sweep(folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
+def run(hydra: None) -> Run:
+    """Returns a run with the given accuracies: `validation` at its evaluations, `test` at its end."""
+    return run_builder(SMALL)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def empty_store(shared_folder: Path) -> Path:
+    """A database of MLflow without runs, to be copied: MLflow takes five seconds to create one."""
+    from lrbench.tracking.mlflow_client import create_database
+
+    with filelock.FileLock(shared_folder / "store.lock"):
+        store = shared_folder / "store" / "mlflow.db"
+        if not store.exists():
+            create_database(f"sqlite:///{store}")
+    return store
+
+
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[CommandServer]:
+    server = CommandServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path, command_server: CommandServer) -> Command:
     """Runs `python -m lrbench.<name>` in an empty folder, as a user would."""
+    return lambda name, *arguments, **environment: command_server.run(name, arguments, tmp_path, environment)
 
-    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"lrbench.{name}", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
+
+@pytest.fixture
+def python_command(tmp_path: Path) -> Command:
+    """Runs `python -m lrbench.<name>` in an empty folder, in a new Python process."""
+
+    def run(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", f"lrbench.{name}", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
 
     return run
+
+
+@pytest.fixture
+def stored(tmp_path: Path, empty_store: Path) -> None:
+    """Puts an empty store of MLflow into the folder of the test."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
+
+
+@pytest.fixture(scope="session")
+def run_sweep(command_server: CommandServer, empty_store: Path) -> Command:
+    """Runs the sweep of the tests in a folder, with a store of MLflow that is already there."""
+
+    def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+        elsewhere = any(text.startswith("tracking.uri=") for text in overrides)
+        if not elsewhere and not (folder / "runs" / "mlflow.db").exists():
+            (folder / "runs").mkdir(exist_ok=True)
+            shutil.copy(empty_store, folder / "runs" / "mlflow.db")
+        return command_server.run("sweep", [*SMALL, *SWEEP, *overrides], folder, {})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def swept(shared_folder: Path, run_sweep: Command) -> Path:
+    """The folder of a finished sweep, which tests only read."""
+    folder = shared_folder / "swept"
+    with filelock.FileLock(shared_folder / "swept.lock"):
+        if not (folder / "stdout.txt").exists():
+            folder.mkdir()
+            done = run_sweep(folder)
+            assert done.returncode == 0, done.stderr
+            (folder / "stdout.txt").write_text(done.stdout)
+    return folder

@@ -1,58 +1,111 @@
-"""What holds the project together: which module may import which, and that the documents' links lead somewhere."""
+"""What holds the project together: which room may import which, who knows which library, and that
+links lead somewhere.
+"""
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lrbench.config.targets import locate
 from tests.conftest import ROOT
 
-# No module imports one that stands below it here.
-ORDER = [
-    "formula", "factors", "spec", "resolvers", "config", "cli", "results", "provenance", "stats", "comparison", "blocks",
-    "circumstances", "sections", "repeats", "side_by_side", "data", "models", "device", "schedules", "checks", "checkpoints",
-    "optimizers", "passes", "record", "trainer", "loop", "examination", "verify", "search", "pictures", "figures", "views", "store",
-    "tracking", "report", "catalogue", "display", "ui", "sync", "executors", "worker", "plan", "contender", "preview", "curves",
-    "train", "sweep",
-]  # fmt: skip
-ONLY_IN = {
+NOUNS = {"spec", "text", "factors", "cli", "__version__", "conf", "sweeps"}  # every room may speak of them
+ROOMS = {  # each room, and the rooms that it may import
+    "config": set(),
+    "results": set(),
+    "schedules": {"config"},
+    "data": {"config"},
+    "models": {"data"},
+    "training": {"config", "results", "schedules", "data"},
+    "search": {"config", "results"},
+    "executors": {"config", "results", "training"},
+    "analysis": {"results"},
+    "reporting": {"config", "results", "schedules", "data", "training", "search", "analysis"},
+    "tracking": {"results", "analysis", "reporting"},
+    "orchestration": {"config", "results", "data", "training", "search", "executors", "reporting", "tracking"},
+}
+ONLY_IN = {  # a library, and the modules or rooms that may import it
+    "hydra": {"config", "cli", "reporting.catalogue"},
     "optuna": {"search"},
-    "mlflow": {"store"},
-    "matplotlib": {"pictures"},
-    "rich": {"curves", "display", "preview", "report", "sweep", "train"},
+    "mlflow": {"tracking"},
+    "matplotlib": {"reporting.plots"},
+    "jinja2": {"reporting"},
+    "schedulefree": {"training.schedule_free"},
 }
 
 
+def _modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / "lrbench").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / "lrbench").with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+MODULES = dict(_modules())
+
+
 def _imports(path: Path) -> set[str]:
-    found = set()
+    """Return the dotted names that a module imports, at its top or in a function."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_modules_import_only_those_above(module: str) -> None:
-    imported = {name.split(".")[1] for name in _imports(ROOT / "lrbench" / f"{module}.py") if name.startswith("lrbench.")} - {"__version__"}
-    allowed = set(ORDER[: ORDER.index(module)])
-    assert imported <= allowed | {"conf", "sweeps"}, imported - allowed
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_before_it(room: str) -> None:
+    modules = [path for name, path in MODULES.items() if name.partition(".")[0] == room]
+    imported = {name.split(".")[1] for path in modules for name in _imports(path) if name.startswith("lrbench.")}
+    allowed = ROOMS[room] | NOUNS | {room}
+    assert modules
+    assert imported <= allowed, imported - allowed
+    assert not any(room in ROOMS[before] for before in ROOMS[room])
 
 
-def test_the_order_names_every_module() -> None:
-    assert {path.stem for path in (ROOT / "lrbench").glob("*.py")} - {"__init__"} == set(ORDER)
+def test_the_table_names_every_room() -> None:
+    assert {path.parent.name for path in (ROOT / "lrbench").glob("*/__init__.py")} == set(ROOMS)
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_is_known_to_its_modules_alone(library: str) -> None:
-    users = {path.stem for path in (ROOT / "lrbench").glob("*.py") if any(name.split(".")[0] == library for name in _imports(path))}
-    assert users == ONLY_IN[library]
+    users = {
+        name for name, path in MODULES.items() if any(imported.split(".")[0] == library for imported in _imports(path))
+    }
+    strangers = {
+        user for user in users if not any(user == known or user.startswith(f"{known}.") for known in ONLY_IN[library])
+    }
+    assert users
+    assert not strangers
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_private_attributes_of_libraries_stand_in_one_module(name: str) -> None:
+    attributes = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(MODULES[name].read_text()))
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr)
+    }
+    private = {text for text in attributes if not text.startswith(("self._", "cls._")) and text != "os._exit"}
+    assert bool(private) == (name == "config.omegaconf_internals"), private
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*/results.jsonl")), ids=lambda path: path.parent.name)
+def test_the_targets_of_committed_results_can_be_imported(path: Path) -> None:
+    targets = set(re.findall(r'"_target_":"([^"]+)"', path.read_text()))
+    assert any(target.startswith("lrbench.") for target in targets)
+    for target in targets:
+        assert callable(locate(target))
 
 
 @pytest.mark.parametrize(
-    "path", [path for part in ("*.md", "conf/**/*.md", "sweeps/**/*.md") for path in sorted(ROOT.glob(part))], ids=lambda path: path.name
+    "path",
+    [path for part in ("*.md", "conf/**/*.md", "sweeps/**/*.md") for path in sorted(ROOT.glob(part))],
+    ids=lambda path: path.name,
 )
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):

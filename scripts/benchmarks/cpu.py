@@ -1,4 +1,6 @@
-"""One run on the CPU at the setting of the sweep quick: lrbench, and a plain PyTorch loop with torchvision and a DataLoader."""
+"""One run on the CPU at the setting of the sweep quick: lrbench, and a plain PyTorch loop with
+torchvision and a DataLoader.
+"""
 
 import argparse
 import itertools
@@ -19,8 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from lrbench import config, data, device, loop, trainer
+from lrbench.config.compose import load_config, parse_spec
+from lrbench.config.paths import data_root
+from lrbench.data.cifar10 import MEAN, STD
+from lrbench.data.dataset import Split, load_dataset
 from lrbench.spec import TrialSpec
+from lrbench.training.device import resolve_device
+from lrbench.training.train import train_one
+from lrbench.training.trainer import build_network
 from scripts.benchmarks import record
 
 CORES = len(os.sched_getaffinity(0))
@@ -37,7 +45,7 @@ KINDS: dict[str, tuple[str, int, int, int]] = {
 class Images(Dataset[tuple[Tensor, int]]):
     """Pictures and labels as torchvision.datasets.CIFAR10 gives them."""
 
-    def __init__(self, split: data.Split, transform: transforms.Compose) -> None:
+    def __init__(self, split: Split, transform: transforms.Compose) -> None:
         self.images, self.labels, self.transform = split.images.numpy(), split.labels.tolist(), transform
 
     def __len__(self) -> int:
@@ -51,18 +59,23 @@ def plain(spec: TrialSpec, threads: int, loader_workers: int) -> float:
     """Train as the tutorials do, and return the validation accuracy."""
     torch.set_num_threads(threads)
     torch.manual_seed(spec.seed)
-    dataset, train = data.load(spec.data, torch.device("cpu")), spec.train
-    normal = [transforms.ToTensor(), transforms.Normalize(data.CIFAR10_MEAN, data.CIFAR10_STD)]
+    dataset, train = load_dataset(spec.data, torch.device("cpu"), data_root()), spec.train
+    normal = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     crop = transforms.RandomCrop(32, padding=spec.data.crop_padding, padding_mode="reflect")
     flip = [] if spec.data.flip == "none" else [transforms.RandomHorizontalFlip()]
     augmented = transforms.Compose([crop, *flip, *normal])
-    forked: dict[str, Any] = {"num_workers": loader_workers, "multiprocessing_context": "fork" if loader_workers else None}  # as on Linux
+    forked: dict[str, Any] = {
+        "num_workers": loader_workers,
+        "multiprocessing_context": "fork" if loader_workers else None,
+    }  # as on Linux
     batches = DataLoader(Images(dataset.train, augmented), train.batch_size, shuffle=True, drop_last=True, **forked)
     held_out = DataLoader(Images(dataset.holdout, transforms.Compose(normal)), 500, **forked)
-    net = trainer.network(spec, dataset)
+    net = build_network(spec, dataset)
     args = spec.optimizer.args
     optimizer = torch.optim.SGD(net.parameters(), spec.optimizer.lr, weight_decay=spec.optimizer.weight_decay, **args)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, spec.optimizer.lr, train.total_steps, cycle_momentum=False)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, spec.optimizer.lr, train.total_steps, cycle_momentum=False
+    )
     accuracy, evaluate_at = 0.0, {train.total_steps // 2, train.total_steps}
     epochs = itertools.chain.from_iterable(itertools.repeat(batches))
     for step, (images, labels) in zip(range(1, train.total_steps + 1), epochs, strict=False):
@@ -91,7 +104,7 @@ def _accuracy(net: nn.Module, batches: "DataLoader[tuple[Tensor, int]]") -> floa
 def quick() -> TrialSpec:
     """Return the first search run of the sweep quick with one_cycle, as this machine trains it."""
     with initialize_config_module("lrbench.conf", version_base="1.3"):
-        return config.parse(config.load("config", ["phase=search", "device=cpu"])).settled(device.machine("cpu"), CORES)
+        return parse_spec(load_config("config", ["phase=search", "device=cpu"])).resolved(resolve_device("cpu"), CORES)
 
 
 def run(loop_name: str, threads: int, loader_workers: int, seed: int) -> float:
@@ -99,36 +112,52 @@ def run(loop_name: str, threads: int, loader_workers: int, seed: int) -> float:
     spec = quick().model_copy(update={"seed": seed})
     if loop_name == "plain":
         return plain(spec, threads, loader_workers)
-    return loop.train_one(spec.model_copy(update={"train": spec.train.model_copy(update={"threads": threads})})).last("val/accuracy")
+    return train_one(spec.model_copy(update={"train": spec.train.model_copy(update={"threads": threads})})).last(
+        "val/accuracy"
+    )
 
 
 def seconds_a_run(pool: ProcessPoolExecutor, kind: str, seed: int) -> tuple[float, float]:
     """Return the wall time of a run where so many are trained at once, and the accuracy."""
     loop_name, threads, loader_workers, at_once = KINDS[kind]
     began = time.perf_counter()
-    accuracy, *_ = [future.result() for future in [pool.submit(run, loop_name, threads, loader_workers, seed) for _ in range(at_once)]]
+    accuracy, *_ = [
+        future.result()
+        for future in [pool.submit(run, loop_name, threads, loader_workers, seed) for _ in range(at_once)]
+    ]
     return (time.perf_counter() - began) / at_once, accuracy
 
 
 def summary(rounds: Sequence[dict[str, tuple[float, float]]]) -> dict[str, Any]:
-    """Return medians, how many times as long as lrbench's the others take in the same round, and how the accuracies compare."""
+    """Return medians, how many times as long as lrbench's the others take in the same round, and
+    how the accuracies compare.
+    """
     base = "lrbench, a run a core"
     seconds = {kind: round(statistics.median(times[kind][0] for times in rounds), 3) for kind in KINDS}
     ratios = {kind: sorted(times[kind][0] / times[base][0] for times in rounds) for kind in KINDS}
-    shown = {kind: [round(statistics.median(found), 2), round(found[0], 2), round(found[-1], 2)] for kind, found in ratios.items()}
+    shown = {
+        kind: [round(statistics.median(found), 2), round(found[0], 2), round(found[-1], 2)]
+        for kind, found in ratios.items()
+    }
     accuracies = {kind: [scores[kind][1] for scores in rounds] for kind in ("plain loop, a run a core", base)}
     return {
         "seconds a run, median": seconds,
         f"times as long as '{base}': median, least, most": shown,
-        "validation accuracy, mean over the rounds' seeds": {kind: round(statistics.mean(found), 4) for kind, found in accuracies.items()},
+        "validation accuracy, mean over the rounds' seeds": {
+            kind: round(statistics.mean(found), 4) for kind, found in accuracies.items()
+        },
         "standard deviation": {kind: round(statistics.stdev(found), 4) for kind, found in accuracies.items()},
     }
 
 
 def main() -> None:
-    """Train by turns with a plain loop and with lrbench: 10,000 images, batches of 64, an epoch, two evaluations on 5,000 images."""
+    """Train by turns with a plain loop and with lrbench: 10,000 images, batches of 64, an epoch,
+    two evaluations on 5,000 images.
+    """
     parser = argparse.ArgumentParser(prog="scripts/bench cpu", description=main.__doc__)
-    parser.add_argument("--rounds", type=int, default=8, help="times that each is trained, each with a seed of its own (8)")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="times that each is trained, each with a seed of its own (8)"
+    )
     chosen = parser.parse_args()
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         for kind in KINDS:  # the first of each is not counted
@@ -136,7 +165,10 @@ def main() -> None:
         rounds = []
         for number in range(1, chosen.rounds + 1):
             rounds.append({kind: seconds_a_run(pool, kind, seed=number) for kind in KINDS})
-            print(f"round {number}: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, (seconds, _) in rounds[-1].items()), flush=True)
+            print(
+                f"round {number}: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, (seconds, _) in rounds[-1].items()),
+                flush=True,
+            )
     found = {"rounds": chosen.rounds, "precision": quick().train.precision, **summary(rounds)}
     for name, value in found.items():
         print(f"{name}: {value}")

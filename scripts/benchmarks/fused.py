@@ -1,4 +1,6 @@
-"""Several runs as one: their weights stacked, the network mapped over them, their rates a table [runs, steps] on the device."""
+"""Several runs as one: their weights stacked, the network mapped over them, their rates a table
+[runs, steps] on the device.
+"""
 
 import argparse
 import time
@@ -9,23 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from lrbench import data, device, loop, schedules, trainer
+from lrbench.schedules.table import start_schedule
 from lrbench.spec import TrialSpec
+from lrbench.training.device import resolve_device
+from lrbench.training.resident import Resident
+from lrbench.training.train import train_one
+from lrbench.training.trainer import Trainer
 from scripts.benchmarks import gpu, record
 
 Tensors = dict[str, Tensor]
 
 
 class Fused:
-    """Runs of SGD that differ in nothing but their rates, so that they share batches too. On a GPU, a step is one CUDA graph."""
+    """Runs of SGD that differ in nothing but their rates, so that they share batches too.
+
+    On a GPU, a step is one CUDA graph.
+    """
 
     state: Tensors  # weights, momenta and statistics of all runs, and the number of the step
 
     def __init__(self, specs: list[TrialSpec]) -> None:
-        self.spec = specs[0].settled(device.machine(specs[0].device))
+        self.spec = specs[0].resolved(resolve_device(specs[0].device))
         self.device = torch.device(self.spec.device)
-        self.data = data.load(self.spec.data, self.device)
-        tables = [schedules.start(spec) for spec in specs]
+        self.resident = Resident()
+        tables = [start_schedule(spec) for spec in specs]
         steps = range(self.spec.train.total_steps)
         self.rates = torch.tensor([[table.rate(step) for step in steps] for table in tables], device=self.device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -33,7 +42,7 @@ class Fused:
 
     def _begin(self) -> None:
         """Put the runs at their beginning, in place where they have been before."""
-        self.run = trainer.Trainer(self.spec, self.data)
+        self.run = Trainer(self.spec, self.resident)
         net, runs = self.run.net.train(), len(self.rates)
         trained = {name: weight.detach() for name, weight in net.named_parameters() if weight.requires_grad}
         buffers = dict(net.named_buffers())
@@ -48,7 +57,9 @@ class Fused:
         self.weights = {name: self.state[name] for name in trained}
         self.statistics = {name: self.state[name] for name in buffers}
         named = {weight: name for name, weight in net.named_parameters()}
-        self.groups = {named[weight]: group for group in self.run.optimizers[0].param_groups for weight in group["params"]}
+        self.groups = {
+            named[weight]: group for group in self.run.optimizers.parameter_groups() for weight in group["params"]
+        }
 
     def train(self) -> list[float]:
         """Train all runs from the beginning, and return their test accuracies."""
@@ -67,7 +78,7 @@ class Fused:
         """Make a step of every run, and return their losses (runs,)."""
 
         def loss_of(weights: Tensors, statistics: Tensors) -> Tensor:
-            with self.run._pass.autocast():
+            with self.run.train_step.autocast():
                 outputs = functional_call(self.run.net, {**weights, **statistics}, (images,))
             return F.cross_entropy(outputs.float(), labels, label_smoothing=self.spec.train.label_smoothing)
 
@@ -102,19 +113,21 @@ class Fused:
     def _accuracy(self, number: int) -> float:
         own = {name: self.state[name][number] for name in (*self.weights, *self.statistics)}
         self.run.net.load_state_dict(own, strict=False)
-        return self.run.evaluate(self.data.test)[1]
+        return self.run.evaluate(self.run.data.test)[1]
 
 
 def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
-    """Return seconds a run, one after the other as the product trains them and as one, of runs with one seed."""
+    """Return seconds a run, one after the other as the product trains them and as one, of runs with
+    one seed.
+    """
     runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
     fused = Fused(runs)
-    loop.train_one(runs[0])  # the first of each is not counted
+    train_one(runs[0])  # the first of each is not counted
     fused.train()
     seconds, accuracies = {"apart": 0.0, "fused": 0.0}, {}
     for _ in range(rounds):
         began = time.perf_counter()
-        accuracies["apart"] = [loop.train_one(spec).last("test/accuracy") for spec in runs]
+        accuracies["apart"] = [train_one(spec).last("test/accuracy") for spec in runs]
         between = time.perf_counter()
         accuracies["fused"] = fused.train()
         seconds["apart"] += between - began
@@ -125,7 +138,9 @@ def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train runs of one seed as one and one after the other, at airbench94's setting, at several widths; print seconds a run."""
+    """Train runs of one seed as one and one after the other, at airbench94's setting, at several
+    widths; print seconds a run.
+    """
     parser = argparse.ArgumentParser(prog="scripts/bench fused", description=main.__doc__)
     parser.add_argument("--widths", default="1,0.5,0.25", help="of the network (1,0.5,0.25)")
     parser.add_argument("--at-once", default="2,4,8", help="runs in one (2,4,8)")
@@ -139,7 +154,9 @@ def main() -> None:
             found[name] = measure([f"model.args.width={width}", *chosen.overrides], at_once, chosen.rounds)
             print(f"{name}: {found[name]}", flush=True)
     gpu_name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    record.keep("fused", {"GPU": gpu_name, "setting": [*gpu.SETTING, *chosen.overrides], "rounds": chosen.rounds, **found})
+    record.keep(
+        "fused", {"GPU": gpu_name, "setting": [*gpu.SETTING, *chosen.overrides], "rounds": chosen.rounds, **found}
+    )
 
 
 if __name__ == "__main__":

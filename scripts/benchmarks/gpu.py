@@ -1,4 +1,6 @@
-"""Runs an hour on one GPU at the setting of airbench94: eager, as a CUDA graph, compiled; several at once; and airbench94 beside them."""
+"""Runs an hour on one GPU at the setting of airbench94: eager, as a CUDA graph, compiled; several
+at once; and airbench94 beside them.
+"""
 
 import argparse
 import multiprocessing
@@ -15,8 +17,12 @@ from typing import Any
 import torch
 from hydra import initialize_config_module
 
-from lrbench import config, data, device, loop, passes, trainer
+from lrbench.config.compose import load_config, parse_spec
 from lrbench.spec import TrialSpec
+from lrbench.training.device import resolve_device
+from lrbench.training.resident import Resident
+from lrbench.training.train import train_one
+from lrbench.training.trainer import build_network
 from scripts.benchmarks import record
 
 # airbench94 on all 50,000 images, scored once (https://github.com/KellerJordan/cifar10-airbench).
@@ -25,36 +31,44 @@ SETTING = (
     "train.label_smoothing=0.2", "optimizer.lr=1.5", "optimizer.weight_decay=0.0013", "optimizer.bias_lr_factor=64",
     "optimizer.args.momentum=0.85",
 )  # fmt: skip
-FLOOR_SECONDS = 0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
-KINDS = ("eager", "graph", "graph-cudnn", "compiled-graph")  # cudnn: where cuDNN tries its algorithms first, and takes the fastest
+FLOOR_SECONDS = (
+    0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
+)
+KINDS = (
+    "eager",
+    "graph",
+    "graph-cudnn",
+    "compiled-graph",
+)  # cudnn: where cuDNN tries its algorithms first, and takes the fastest
 
 
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
     """Return runs that differ in scheduler and seed, as those of a sweep do."""
     schedulers = ("one_cycle", "warmup_cosine", "cyclic", "rex")
     with initialize_config_module("lrbench.conf", version_base="1.3"):
-        made = [config.parse(config.load("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
+        made = [parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
     return [made[number % len(made)].model_copy(update={"seed": number}) for number in range(runs)]
 
 
-def prepare(kind: str, spec: TrialSpec) -> None:
-    """See to it that this process trains such runs as `kind` says; the first of them is then not counted."""
-    spec = spec.settled(device.machine(spec.device))
-    kept = passes.begun(spec, trainer.network(spec, data.load(spec.data, torch.device(spec.device))))
-    kept._capturing = kept._capturing and kind != "eager"
+def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
+    """Make `resident` train such runs as `kind` says. The first run then compiles, so it does not count."""
+    spec = spec.resolved(resolve_device(spec.device))
+    data = resident.dataset(spec.data, torch.device(spec.device))
+    step = resident.train_step(spec, build_network(spec, data))
+    step._may_capture = step._may_capture and kind != "eager"
     torch.backends.cudnn.benchmark = kind == "graph-cudnn"
     if kind == "compiled-graph":
-        kept.net.compile()
+        step.net.compile()
 
 
 def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, list[float]]:
-    """Return when the first counted run began, when the last one ended (both by the clock of the machine), and the accuracies."""
-    warm_up, *counted = specs(overrides, runs + 1)
-    prepare(kind, warm_up)
-    loop.train_one(warm_up)
-    began = time.time()
-    accuracies = [loop.train_one(spec).last("test/accuracy") for spec in counted]
-    return began, time.time(), accuracies
+    """Return when the first counted run started and the last one ended, by the clock, and the accuracies."""
+    (warm_up, *counted), resident = specs(overrides, runs + 1), Resident()
+    prepare(kind, warm_up, resident)
+    train_one(warm_up, resident=resident)
+    started = time.time()
+    accuracies = [train_one(spec, resident=resident).last("test/accuracy") for spec in counted]
+    return started, time.time(), accuracies
 
 
 def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[str, Any]:
@@ -76,19 +90,30 @@ def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[st
 
 def airbench(path: Path) -> dict[str, Any]:
     """Return what a file of airbench94 says of its own runs, without the first."""
-    dataset = data.load(specs([], 1)[0].data, torch.device("cpu"))
+    dataset = Resident().dataset(specs([], 1)[0].data, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "cifar10").mkdir()
         for name, split in (("train", dataset.train), ("test", dataset.test)):  # where it looks before it downloads
-            torch.save({"images": split.images, "labels": split.labels, "classes": list(range(10))}, f"{folder}/cifar10/{name}.pt")
+            torch.save(
+                {"images": split.images, "labels": split.labels, "classes": list(range(10))},
+                f"{folder}/cifar10/{name}.pt",
+            )
         done = subprocess.run([sys.executable, path.absolute()], cwd=folder, capture_output=True, text=True, check=True)
-    seconds = [float(found) for found in re.findall(r"\|\s+eval\s+\|.*\|\s*([\d.]+)\s*\|$", done.stdout, re.MULTILINE)][1:]
+    seconds = [float(found) for found in re.findall(r"\|\s+eval\s+\|.*\|\s*([\d.]+)\s*\|$", done.stdout, re.MULTILINE)][
+        1:
+    ]
     middle = statistics.median(seconds)
-    return {"seconds a run": round(middle, 3), "runs an hour": round(3600 / middle), "says": done.stdout.strip().splitlines()[-2]}
+    return {
+        "seconds a run": round(middle, 3),
+        "runs an hour": round(3600 / middle),
+        "says": done.stdout.strip().splitlines()[-2],
+    }
 
 
 def main() -> None:
-    """Train at airbench94's setting in each way and at each number at once, and print runs an hour and the part of the floor."""
+    """Train at airbench94's setting in each way and at each number at once, and print runs an hour
+    and the part of the floor.
+    """
     parser = argparse.ArgumentParser(prog="scripts/bench gpu", description=main.__doc__)
     parser.add_argument("--runs", type=int, default=16, help="counted runs of each process (16)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"ways to train ({','.join(KINDS)})")
@@ -108,7 +133,10 @@ def main() -> None:
         found["airbench94.py"] = airbench(chosen.airbench)
         print(f"airbench94.py: {found['airbench94.py']}")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    record.keep("gpu", {"GPU": gpu, "setting": [*SETTING, *chosen.overrides], "counted runs of each process": chosen.runs, **found})
+    record.keep(
+        "gpu",
+        {"GPU": gpu, "setting": [*SETTING, *chosen.overrides], "counted runs of each process": chosen.runs, **found},
+    )
 
 
 if __name__ == "__main__":

@@ -2,16 +2,25 @@
 
 import argparse
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from hydra import initialize_config_module
 
-from lrbench import config
-from lrbench.executors import Checkpoints, LocalWorkers
+from lrbench.config.compose import load_config, parse_spec
+from lrbench.executors.executor import Workspace
+from lrbench.executors.local import LocalWorkers
 from scripts.benchmarks import record
 
 SCHEDULERS = ("cosine", "one_cycle", "plateau", "cyclic", "sequence")
-SMALL = ("data=synthetic", "data.images=704", "data.holdout_images=64", "train.batch_size=32", "train.threads=1", "device=cpu")
+SMALL = (
+    "data=synthetic",
+    "data.images=704",
+    "data.holdout_images=64",
+    "train.batch_size=32",
+    "train.threads=1",
+    "device=cpu",
+)
 
 
 def megabytes(process: int) -> float:
@@ -21,23 +30,23 @@ def megabytes(process: int) -> float:
 
 
 def main() -> None:
-    """Train small runs of several schedulers, one after the other in one worker, and look at its memory now and then."""
+    """Train small runs of several schedulers in one worker, and measure its memory now and then."""
     parser = argparse.ArgumentParser(prog="scripts/bench memory", description=main.__doc__)
-    parser.add_argument("--runs", type=int, default=500, help="runs (500)")
-    chosen = parser.parse_args()
-    seen: dict[int, float] = {}
+    parser.add_argument("--runs", type=int, default=500, help="number of runs (500)")
+    arguments = parser.parse_args()
+    resident: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lrbench.conf", version_base="1.3"):
-        specs = [config.parse(config.load("config", [*SMALL, f"scheduler={name}"])) for name in SCHEDULERS]
-        workers = LocalWorkers(1, Path(folder), Checkpoints(Path(folder), 60), lambda *_: None)
-        machine = workers.examine(specs, lambda text: None)
-        for number in range(1, chosen.runs + 1):
-            spec = specs[number % len(specs)].model_copy(update={"seed": number})
-            workers.submit(spec.settled(machine)).result()
-            if number in (1, 10) or number % 50 == 0:
-                seen[number] = round(megabytes(workers._workers[0]._process.pid), 1)
-                print(f"after {number} runs: {seen[number]} MB", flush=True)
-        workers.close()
-    record.keep("memory", {"resident MB of the worker, after so many runs": seen})
+        specs = [parse_spec(load_config("config", [*SMALL, f"scheduler={name}"])) for name in SCHEDULERS]
+        workspace = Workspace(Path(folder), Path(folder), Path(folder))
+        with closing(LocalWorkers(workspace, workers=1, checkpoint_seconds=60.0, silence_seconds=300.0)) as workers:
+            device = workers.preflight(specs, lambda text: None)
+            for number in range(1, arguments.runs + 1):
+                spec = specs[number % len(specs)].model_copy(update={"seed": number}).resolved(device)
+                workers.submit(spec, lambda spec, progress: None, lambda: None).result()
+                if number in (1, 10) or number % 50 == 0:
+                    resident[number] = round(megabytes(workers.pids[0]), 1)
+                    print(f"after {number} runs: {resident[number]} MB", flush=True)
+    record.keep("memory", {"resident MB of the worker, after so many runs": resident})
 
 
 if __name__ == "__main__":

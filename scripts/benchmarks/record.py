@@ -1,4 +1,4 @@
-"""What a benchmark found, kept with what it depends on: hardware, versions, commit, command, date."""
+"""The results of a benchmark, written with the facts that they depend on."""
 
 import json
 import os
@@ -12,29 +12,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lrbench import provenance
+from lrbench.results import provenance
 
 RESULTS = Path(__file__).parents[1] / "bench_results"
 ROOT = Path(__file__).parents[2]
 
 
-def keep(name: str, found: Mapping[str, Any]) -> None:
-    """Write what was found to bench_results/MACHINE/NAME.json, and print where that is."""
-    whole = {"command": f"scripts/bench {' '.join([name, *sys.argv[1:]])}", "made with": circumstances(), **found}
+def keep(name: str, results: Mapping[str, Any]) -> None:
+    """Write the results of a benchmark to bench_results/MACHINE/NAME.json, and print the path."""
+    command = f"scripts/bench {' '.join([name, *sys.argv[1:]])}"
+    content = {"command": command, "made with": circumstances(), **results}
     path = RESULTS / machine() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"written: {path.relative_to(ROOT)}")
 
 
 def machine() -> str:
-    """Return the processor and the number of its cores as the name of a folder, such as amd-epyc-2-cores."""
+    """Return the processor and its cores as a folder name, such as amd-epyc-2-cores."""
     words = re.sub(r"\((r|tm)\)", "", f"{cpu()} {os.cpu_count()} cores".lower())
     return "-".join(re.findall(r"[a-z0-9.]+", words))
 
 
 def circumstances() -> dict[str, Any]:
-    """Return what figures depend on."""
+    """Return the facts that figures depend on: hardware, versions, commit and date."""
     return {
         "cpu": cpu(),
         "cores": os.cpu_count(),
@@ -46,16 +47,23 @@ def circumstances() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with a mark where something but results was changed; "unknown" outside of a clone."""
+    """Return the measured commit, "unknown" outside of a clone.
+
+    It has a mark if there are uncommitted changes to other files than the results.
+    """
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         return "unknown"
-    changed = subprocess.run([*git, "status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}"], capture_output=True).stdout
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ".", f":!{RESULTS.relative_to(ROOT)}"], capture_output=True
+    ).stdout
     return head.stdout.strip() + (provenance.DIRTY if changed else "")
 
 
 def cpu() -> str:
     """Return the name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,4 +1,4 @@
-"""How long a command takes before it does anything, beside an empty Hydra program, and a sweep until its first training step."""
+"""The time from a command to its first action, and from a sweep to its first training step."""
 
 import argparse
 import statistics
@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lrbench import results
+from lrbench.results.files import read_results
 from scripts.benchmarks import record
 
 EMPTY = """
@@ -31,35 +31,42 @@ COMMANDS = {
 
 def seconds(command: list[str], folder: Path) -> float:
     """Return how long a command takes."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, cwd=folder, capture_output=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def until_first_step(folder: Path) -> float:
     """Return the seconds from the command of the sweep quick to its first training step."""
-    began = time.time()
+    started = time.time()
     short = ["schedulers=[cosine]", "n_trials=1", "final_seeds=1", "final_train_images=10000"]
     subprocess.run([*SWEEP, *short], cwd=folder, capture_output=True, check=True)
-    found = results.read_all(folder / "runs" / "quick" / "trials")
-    return min(run.curves["lr"].times[0] for run in found) / 1000 - began
+    results = read_results(folder / "runs" / "quick" / "trials")
+    return min(run.curves["lr"].times[0] for run in results) / 1000 - started
 
 
 def main() -> None:
-    """Time the commands by turns; CIFAR-10 is to be in the cache already."""
+    """Time the commands in turns, and compare them with an empty Hydra program.
+
+    CIFAR-10 must be in the cache already.
+    """
     parser = argparse.ArgumentParser(prog="scripts/bench start", description=main.__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="times that each is started (7)")
-    chosen = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=7, help="how often each command is started (7)")
+    parser.add_argument("--sweeps", type=int, default=3, help="how often a sweep is started (3)")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rounds = [{name: seconds(command, Path(folder)) for name, command in COMMANDS.items()} for _ in range(chosen.rounds + 1)][1:]
+        rounds = [
+            {name: seconds(command, Path(folder)) for name, command in COMMANDS.items()}
+            for _ in range(arguments.rounds + 1)
+        ][1:]  # the first round warms the file cache
         medians = {name: round(statistics.median(times[name] for times in rounds), 2) for name in COMMANDS}
-        steps = [until_first_step(Path(tempfile.mkdtemp(dir=folder))) for _ in range(3)]
-    found = {
+        first_steps = [until_first_step(Path(tempfile.mkdtemp(dir=folder))) for _ in range(arguments.sweeps)]
+    results = {
         "seconds, median": medians,
-        "seconds from the command of a sweep to its first training step": [round(step, 1) for step in steps],
+        "seconds from the command of a sweep to its first training step": [round(step, 1) for step in first_steps],
     }
-    print(found)
-    record.keep("start", found)
+    print(results)
+    record.keep("start", results)
 
 
 if __name__ == "__main__":

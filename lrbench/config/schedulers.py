@@ -1,0 +1,59 @@
+"""The schedulers that a command line names, and the config of each."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from lrbench.config.compose import group_options, load_config
+from lrbench.config.validation import suggestion
+from lrbench.spec import ConfigError
+
+
+def scheduler_names(schedulers: object) -> list[str]:
+    """Return the names that the key `schedulers` means: `all`, a list, or a single name.
+
+    Raises ConfigError for an unknown name, and for an empty list.
+    """
+    known = group_options("scheduler")
+    if schedulers == "all":
+        return known
+    given = schedulers if isinstance(schedulers, list) else [schedulers]
+    names = list(dict.fromkeys(map(str, given)))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"schedulers={name}: unknown{suggestion(name, known)}")
+    if not names:
+        raise ConfigError(f"schedulers=[]: must name at least one scheduler{suggestion('', known)}")
+    return names
+
+
+def without_scheduler_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that fit the config of every scheduler."""
+    return [text for text in overrides if not text.lstrip("+~").startswith("scheduler.")]
+
+
+def load_each(config_name: str, overrides: Sequence[str], schedulers: Sequence[str]) -> dict[str, DictConfig]:
+    """Return the config of each scheduler, by its name.
+
+    Raises ConfigError with the name of the scheduler that an override does not fit.
+    """
+    configs = {}
+    for name in schedulers:
+        try:
+            configs[name] = load_config(config_name, [*overrides, f"scheduler={name}"])
+        except ConfigError as error:
+            raise ConfigError(f"scheduler={name}: {error}" if len(schedulers) > 1 else str(error)) from error
+    return configs
+
+
+def configs_of_curves(overrides: Sequence[str]) -> dict[str, DictConfig]:
+    """Return the config of each scheduler that a command line of `lrbench.curves` names."""
+    single = [text for text in overrides if text.startswith("scheduler=")]
+    schedulers = load_config("curves", without_scheduler_keys(overrides)).schedulers
+    if schedulers is None:
+        cfg = load_config("curves", overrides)
+        return {cfg.scheduler.name: cfg}
+    if single:
+        raise ConfigError(f"{single[0]} and schedulers={schedulers}: must not both be given. Use one of them.")
+    names = scheduler_names(OmegaConf.to_container(schedulers) if OmegaConf.is_config(schedulers) else schedulers)
+    return load_each("curves", overrides, names)

@@ -1,0 +1,1 @@
+"""Executors, which train runs: in this process or in local worker processes."""

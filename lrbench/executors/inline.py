@@ -1,0 +1,56 @@
+"""Runs in the process of the sweep itself, one after the other: for a debugger."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from pydantic import PositiveFloat
+
+from lrbench.executors.executor import MonitorFactory, OnProgress, RunError, Workspace
+from lrbench.results.result import TrialResult
+from lrbench.spec import ConfigError, DeviceInfo, Spec, TrialSpec, validated
+from lrbench.text import Log
+
+
+class InlineSettings(Spec):
+    """The keys of conf/executor/inline.yaml."""
+
+    checkpoint_seconds: PositiveFloat
+
+
+class Inline:
+    """Trains each run when it is submitted, in this process."""
+
+    def __init__(self, workspace: Workspace, **settings: Any) -> None:
+        self._workspace, self._settings = workspace, validated(InlineSettings, settings, "executor")
+
+    def concurrency(self, device: DeviceInfo, wanted: str) -> int:
+        """Return 1."""
+        return 1
+
+    def preflight(self, specs: Sequence[TrialSpec], log: Log) -> DeviceInfo:
+        from lrbench.training.preflight import preflight  # imports torch, which takes seconds
+        from lrbench.training.resident import Resident
+
+        self._resident = Resident(self._workspace.data_root)
+        return preflight(specs, self._resident, log)
+
+    def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:
+        """Train the run, and return a future that is done."""
+        from lrbench.training.train import Progress, train_one
+
+        def report(progress: Progress) -> None:
+            on_progress(spec, vars(progress))
+
+        future: Future[TrialResult] = Future()
+        checkpoint, seconds = self._workspace.checkpoint(spec), self._settings.checkpoint_seconds
+        try:
+            future.set_result(train_one(spec, report, monitor(), checkpoint, seconds, self._resident))
+        except ConfigError as error:
+            future.set_exception(RunError(str(error)))
+        except (RuntimeError, ArithmeticError) as error:  # others stop the sweep, for a debugger
+            future.set_exception(RunError(f"{type(error).__name__}: {error}"))
+        return future
+
+    def close(self) -> None:
+        """Do nothing: no run is still training."""

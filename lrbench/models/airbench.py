@@ -1,0 +1,203 @@
+"""airbench94's network (Jordan 2024, https://arxiv.org/abs/2404.00498) and its layers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrbench.data.batches import Normalize
+from lrbench.data.dataset import Dataset
+from lrbench.models.arguments import check_argument
+
+SMALL_IMAGE = 16  # pixels: `_SmallConv` is faster up to this size
+WHITENING_IMAGES = 5000
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": partial(nn.ReLU, inplace=True),
+    "silu": nn.SiLU,
+}
+
+
+def fast(
+    data: Dataset,
+    *,
+    width: float,
+    widths: list[int],
+    stem_kernel: int,
+    stem_stride: int,
+    stem_channels: int,
+    convolutions: int,
+    pool: str,
+    activation: str,
+) -> nn.Module:
+    """Return airbench94's network.
+
+    A frozen convolution whitens the images. Then come groups of 3 x 3 convolutions that begin as
+    identities, each group with one 2 x 2 max-pooling, and a linear classifier. The pooling is
+    "after" the first convolution of a group, as in airbench, or "before" it, which makes that
+    convolution four times cheaper. Raises ConfigError if an argument is invalid, and ValueError if
+    the images are too small.
+    """
+    check_argument("width", width, 0 < width <= 8, "above 0 and at most 8")
+    check_argument("stem_kernel", stem_kernel, 2 <= stem_kernel <= 8, "from 2 to 8")
+    check_argument("stem_stride", stem_stride, 1 <= stem_stride <= 2, "1 or 2")
+    most = 2 * 3 * stem_kernel**2  # each filter and its negative, for patches of 3 channels
+    even = stem_channels % 2 == 0 and 2 <= stem_channels <= most
+    check_argument(
+        "stem_channels", stem_channels, even, f"an even number from 2 to {most} for stem_kernel={stem_kernel}"
+    )
+    check_argument("convolutions", convolutions, 1 <= convolutions <= 4, "from 1 to 4")
+    check_argument("activation", activation, activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+    check_argument("pool", pool, pool in ("before", "after"), "before or after")
+    few = 1 <= len(widths) <= 3 and min(widths) > 0
+    check_argument("widths", widths, few, "a list of one to three whole numbers above 0")
+    _check_image_size(data.image_size, stem_kernel, stem_stride, len(widths))
+    scaled = [max(8, round(width * channels / 8) * 8) for channels in widths]
+    net = _Fast(
+        data.classes, scaled, stem_kernel, stem_stride, stem_channels, convolutions, pool, ACTIVATIONS[activation]
+    )
+    filters = data.derived(
+        ("whitening filters", stem_kernel, stem_channels), lambda: _whitening_filters(data, stem_kernel, stem_channels)
+    )
+    net.whiten.weight.data[:] = filters
+    return net
+
+
+def _check_image_size(size: int, kernel: int, stride: int, poolings: int) -> None:
+    """Raise ValueError if less than one pixel is left after the stem and the poolings."""
+    smallest = max(kernel, stride * (2**poolings - 1) + kernel - 2 * _stem_padding(kernel, stride))
+    if size < smallest:
+        raise ValueError(
+            f"must have images of at least {smallest} x {smallest} pixels, because {poolings} poolings halve them; "
+            f"got {size} x {size}. Use fewer model.args.widths, or another model."
+        )
+
+
+def _stem_padding(kernel: int, stride: int) -> int:
+    return (kernel - stride) // 2 if stride > 1 else 0
+
+
+class MatrixConv(nn.Module):
+    """A 3 x 3 convolution with its filters as the rows of a matrix, because Muon needs matrices."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        filters = nn.Conv2d(channels_in, channels_out, 3, bias=False).weight.data
+        nn.init.dirac_(filters[:channels_in])
+        self.weight = nn.Parameter(filters.permute(0, 2, 3, 1).reshape(channels_out, -1).contiguous())
+        self.channels_in = channels_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        filters = self.weight.view(-1, 3, 3, self.channels_in).permute(0, 3, 1, 2)  # in channels_last
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.shape[2] * x.shape[3] <= SMALL_IMAGE:
+            return _SmallConv.apply(x.bfloat16(), filters.bfloat16())  # type: ignore[no-any-return]
+        return F.conv2d(x, filters, padding=1)
+
+
+class _SmallConv(torch.autograd.Function):
+    """A 3 x 3 convolution of small images. Its gradient for the filters is a product of matrices.
+
+    In bfloat16, oneDNN's gradient takes four to seven times as long (2 x 2 and 4 x 4 pixels, 96
+    channels, batches of 64).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: Tensor) -> Tensor:
+        ctx.save_for_backward(x, filters)
+        return F.conv2d(x, filters, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, filters = ctx.saved_tensors
+        for_x = (True, False, False)
+        x_grad = torch.ops.aten.convolution_backward(
+            grad, x, filters, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, for_x
+        )[0]
+        count, channels, height, width = x.shape
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        image, row, pixel, _ = padded.stride()
+        windows = padded.as_strided((count, height, width, 3, 3 * channels), (image, row, pixel, row, 1))
+        flat = grad.permute(0, 2, 3, 1).reshape(-1, len(filters))
+        filters_grad = flat.T @ windows.reshape(len(flat), -1)
+        return x_grad, filters_grad.view(-1, 3, 3, channels).permute(0, 3, 1, 2)
+
+
+class _MaxPool(nn.Module):
+    """2 x 2 max-pooling.
+
+    On a CPU and without a gradient, it compares whole rows and columns, which takes half the time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad or x.device.type != "cpu":
+            return F.max_pool2d(x, 2)
+        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+        rows = torch.maximum(x[:, :, 0:height:2, :width], x[:, :, 1:height:2, :width])
+        return torch.maximum(rows[..., 0::2], rows[..., 1::2])
+
+
+class _Fast(nn.Module):
+    """The whitening stem, the groups of convolutions and the classifier of `fast`."""
+
+    def __init__(
+        self,
+        classes: int,
+        widths: list[int],
+        kernel: int,
+        stride: int,
+        stem_channels: int,
+        convolutions: int,
+        pool: str,
+        activation: Callable[[], nn.Module],
+    ) -> None:
+        super().__init__()
+        padding = _stem_padding(kernel, stride)
+        self.whiten = nn.Conv2d(3, stem_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.whiten.weight.requires_grad = False
+        # Not the convolution's own bias: to train that one, torch's CPU backward would also go
+        # through the frozen filters.
+        self.bias = nn.Parameter(torch.zeros(stem_channels, 1, 1))
+        early = pool == "before"
+        self.stem = _MaxPool() if early else nn.Identity()
+        layers: list[nn.Module] = [activation()]
+        channels = stem_channels
+        for group, out in enumerate(widths, 1):
+            for number in range(1, convolutions + 1):
+                layers.append(MatrixConv(channels, out))
+                if not early and number == 1:
+                    layers.append(_MaxPool())
+                layers.append(_norm(out))
+                if early and number == convolutions and group < len(widths):
+                    layers.append(_MaxPool())  # before the activation, which then has a quarter of the work
+                layers.append(activation())
+                channels = out
+        self.groups = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, classes, bias=False)
+        self.head.weight.data /= self.head.weight.data.std()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.groups(self.stem(self.whiten(x)) + self.bias).amax((2, 3))
+        logits: Tensor = self.head(features)
+        return logits / 9
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels, momentum=0.4)
+    norm.weight.requires_grad = False
+    return norm
+
+
+def _whitening_filters(data: Dataset, kernel: int, channels: int) -> Tensor:
+    """Return filters (channels, 3, kernel, kernel) that whiten patches of the training images.
+
+    Half of them are the negatives of the others.
+    """
+    images = data.train.images[:WHITENING_IMAGES].cpu()
+    normalised = Normalize(data, torch.device("cpu"))(images)
+    patches = F.unfold(normalised, kernel, stride=3).transpose(1, 2).reshape(-1, 3 * kernel**2)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / torch.sqrt(values + 1e-3)).T.flip(0).reshape(-1, 3, kernel, kernel)[: channels // 2]
+    return torch.cat([filters, -filters])

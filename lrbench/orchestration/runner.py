@@ -1,0 +1,57 @@
+"""Trains the runs of all schedulers of a sweep on an executor."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
+from pathlib import Path
+
+from lrbench.executors.executor import Executor, RunError
+from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.reporter import Reporter
+from lrbench.results.files import write_result
+from lrbench.results.result import TrialResult
+from lrbench.spec import TrialSpec
+
+
+def train_all(
+    pipelines: Sequence[SchedulerPipeline],
+    executor: Executor,
+    finished: Mapping[str, TrialResult],
+    trials: Path,
+    reporter: Reporter,
+) -> int:
+    """Train the runs whose keys are not in `finished`, and return the number of failed runs.
+
+    The results go into the folder `trials`. There is no barrier between search and final runs, or
+    between schedulers: a run waits only for the trials whose scores its sampler must know.
+    """
+    running: dict[Future[TrialResult], tuple[SchedulerPipeline, TrialSpec]] = {}
+    to_ask, failures = deque(pipelines), 0
+    while to_ask or running:
+        while to_ask:
+            pipeline = to_ask.popleft()
+            specs, skipped_steps = pipeline.ready()
+            reporter.skip(skipped_steps)
+            for spec in specs:
+                if result := finished.get(spec.key()):
+                    pipeline.record_result(spec, result)
+                    reporter.reuse(result)
+                    to_ask.append(pipeline)
+                else:
+                    future = executor.submit(spec, reporter.progress, partial(pipeline.pruning_monitor, spec))
+                    running[future] = pipeline, spec
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            pipeline, spec = running.pop(future)
+            try:
+                result = future.result()
+            except RunError as failure:
+                failures += 1
+                pipeline.record_result(spec, None)
+                reporter.fail(spec, str(failure))
+            else:
+                write_result(trials, result)  # before anything reports it
+                pipeline.record_result(spec, result)
+                reporter.finish(result)
+            to_ask.append(pipeline)
+    return failures

@@ -1,0 +1,137 @@
+"""A sweep from its plan to its report."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from lrbench import cli
+from lrbench.executors.executor import Executor, RunError
+from lrbench.orchestration.folder import locked_folder, write_config
+from lrbench.orchestration.overrides import as_overrides
+from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.plan import Plan, describe_runs, for_final_runs
+from lrbench.orchestration.progress import ProgressBoard, status_log
+from lrbench.orchestration.reporter import Reporter
+from lrbench.orchestration.runner import train_all
+from lrbench.results import provenance
+from lrbench.results.files import read_results
+from lrbench.results.result import TrialResult
+from lrbench.search.importance import MIN_TRIALS
+from lrbench.spec import ConfigError
+from lrbench.text import counted
+from lrbench.tracking.browser import browser_hint
+from lrbench.tracking.publisher import Publisher
+
+
+def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> None:
+    """Run a sweep. The finished runs in its folder are not trained again.
+
+    Exits with code 1 if runs failed or if there is nothing to report. Raises ConfigError before the
+    first run, and KeyboardInterrupt with the command that resumes the sweep.
+    """
+    resume = cli.command_line("lrbench.sweep", overrides)
+    with ExitStack() as stack:
+        stack.enter_context(_with_resume_command(resume))
+        stack.enter_context(locked_folder(plan))
+        results = read_results(plan.trials)
+        executor = stack.enter_context(closing(plan.executor()))
+        pipelines = _start(plan, executor, results, console, resume)
+        publisher = stack.enter_context(Publisher(Path(plan.shared.out), plan.shared.tracking.uri, plan.settings.name))
+        with ProgressBoard(console, plan.runs, plan.steps) as board:
+            finished = {result.spec.key(): result for result in results}
+            failures = train_all(pipelines, executor, finished, plan.trials, Reporter(board, publisher))
+        best = _report(plan, publisher, console)
+        _print_importances(pipelines, console)
+        publisher.close(log=console.print)
+        _print_last_lines(plan, best, publisher, console, overrides)
+    if failures:
+        console.print(f"{failures} runs failed and have no results. To try them again: {resume}", style="red")
+    if failures or best is None:
+        sys.exit(1)
+
+
+@contextmanager
+def _with_resume_command(resume: str) -> Iterator[None]:
+    """Add the command that resumes the sweep to the message of an interrupt or a failed start."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; the finished runs are safe. To resume: {resume}") from None
+    except RunError as error:
+        sys.exit(f"error: {error}\nTo try again: {resume}")
+
+
+def _start(
+    plan: Plan, executor: Executor, results: Sequence[TrialResult], console: Console, command: str
+) -> list[SchedulerPipeline]:
+    """Do the preflight, record the start, and return the pipeline of each scheduler."""
+    with status_log(console) as log:
+        device = executor.preflight(plan.specs(), log)
+    concurrency = executor.concurrency(device, plan.shared.device)
+    write_config(plan)
+    provenance.record_start(plan.folder, command)
+    schedulers = counted(len(plan.configs), "scheduler")
+    console.print(f"sweep {plan.settings.name} of {schedulers}: {describe_runs(plan, device, concurrency)}")
+    studies = plan.studies(results, console.print)
+    return [
+        SchedulerPipeline(cfg, plan.settings, device, concurrency, studies[name]) for name, cfg in plan.configs.items()
+    ]
+
+
+def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult | None:
+    """Write, publish and print the report.
+
+    Returns a final run of the best scheduler, None if no final run has a result.
+    """
+    from lrbench.reporting.report import write_report  # imports scipy and pandas, which takes as long as all the rest
+    from lrbench.reporting.terminal import print_ranking
+    from lrbench.tracking.sync import publish_summary
+
+    try:
+        ranking = write_report(plan.folder)
+    except ConfigError as error:  # outside of the sweep, it would remove a new folder with all of its search runs
+        console.print(f"no report: {error}", style="red")
+        return None
+    publish_summary(publisher, plan.folder, read_results(plan.trials), ranking)
+    print_ranking(console, ranking)
+    return ranking.rows[0].runs[0]
+
+
+def _print_last_lines(
+    plan: Plan, best: TrialResult | None, publisher: Publisher, console: Console, overrides: Sequence[str]
+) -> None:
+    """Print the places of the results and the commands that may follow."""
+    if publisher.failure:
+        sync = cli.command_line("lrbench.sync", [str(plan.folder)])
+        console.print(
+            f"MLflow lacks some runs ({publisher.failure}); the results are safe. To publish them later: {sync}"
+        )
+    if best is None:
+        return
+    best_cfg = for_final_runs(plan.configs[best.spec.scheduler.name], plan.settings)
+    others = [text for text in overrides if not text.startswith("n_trials=")]
+    lines = {
+        "report": f"{plan.folder / 'report.md'}, {plan.folder / 'report.html'}",
+        "runs in the browser": browser_hint(Path(plan.shared.out), plan.shared.tracking.uri, publisher.page),
+        "search further": cli.command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
+        "train with the best": cli.command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
+    }
+    for label, text in lines.items():
+        console.print(f"{label + ':':20} {text}")
+
+
+def _print_importances(pipelines: Sequence[SchedulerPipeline], console: Console) -> None:
+    """Print which hyperparameters mattered in the searches."""
+    by_scheduler = {pipeline.name: pipeline.study.importances() for pipeline in pipelines}
+    if not any(by_scheduler.values()):
+        needs = f"needs at least {MIN_TRIALS} trials per scheduler, with different scores"
+        console.print(f"hyperparameter importance: {needs}", style="dim")
+        return
+    console.print("hyperparameter importance for a score in the best tenth of the trials, in %:", style="bold")
+    width = max(map(len, by_scheduler))
+    for name, importances in by_scheduler.items():
+        shares = ", ".join(f"{key} {100 * share:.0f}" for key, share in importances.items())
+        console.print(f"{name:{width}} {shares or f'fewer than {MIN_TRIALS} trials, or all scores are equal'}")

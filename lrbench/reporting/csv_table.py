@@ -1,0 +1,53 @@
+"""The runs of a sweep as a table for a spreadsheet: results.csv."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from lrbench.analysis.ranking import best_test_accuracy, steps_trained
+from lrbench.results.result import TrialResult
+
+COLUMNS = (
+    "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy", "lr",
+    "sampled", "epochs", "steps", "train_seconds", "eval_seconds", "device", "torch",
+)  # fmt: skip
+
+
+def as_csv(results: Sequence[TrialResult]) -> str:
+    """Return one row per run, under COLUMNS. Accuracies are fractions. A missing value is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(run) for run in results)
+    return text.getvalue()
+
+
+def _row(run: TrialResult) -> dict[str, object]:
+    """Return a run as a row. A diverged final run has chance accuracy, as in the ranking."""
+    steps = steps_trained(run)
+    return {
+        "scheduler": run.spec.scheduler.name,
+        "phase": run.spec.phase,
+        "trial": run.spec.trial,
+        "seed": run.spec.seed,
+        "state": run.state,
+        "val_accuracy": _validation_accuracy(run),
+        "test_accuracy": run.last("test/accuracy") if run.spec.phase == "final" else "",
+        "best_test_accuracy": best_test_accuracy(run),
+        "lr": run.spec.optimizer.lr,
+        "sampled": json.dumps(run.spec.sampled),
+        "epochs": steps / run.spec.train.steps_per_epoch,
+        "steps": steps,
+        "train_seconds": round(run.train_seconds, 3),
+        "eval_seconds": round(run.eval_seconds, 3),
+        "device": run.environment["device"],
+        "torch": run.environment["torch"],
+    }
+
+
+def _validation_accuracy(run: TrialResult) -> float | str:
+    curve = run.curves.get("val/accuracy")
+    if curve is None:
+        return ""
+    return curve.values[-1] if run.state == "pruned" else run.last("val/accuracy")

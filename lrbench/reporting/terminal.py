@@ -1,0 +1,67 @@
+"""Tables and curves as text for a terminal."""
+
+import numpy as np
+from rich.console import Console
+
+from lrbench.analysis.ranking import Ranking
+from lrbench.reporting import sections
+from lrbench.reporting.document import Table
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille character, by row and column
+
+
+def print_ranking(console: Console, ranking: Ranking) -> None:
+    """Print the ranking, and the answer in words."""
+    rows = []
+    for row in sections.ranking_table(ranking).rows:
+        *cells, runs, diverged = row[:7]
+        rows.append([*cells, runs if diverged == "0" else f"{runs}, {diverged} diverged"])
+    table = Table(["rank", "scheduler", "mean", "95 % interval", "gap to the best", "runs"], rows, left=(1,))
+    print_table(console, table, "test accuracy of the final runs, %")
+    console.print(sections.answer(ranking))
+
+
+def print_table(console: Console, table: Table, title: str) -> None:
+    """Print a table of a report. Lines that are too long for the terminal wrap."""
+    console.print(title, style="bold")
+    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    for row in (table.columns, *table.rows):
+        cells = [
+            cell.ljust(width) if place in table.left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip())
+
+
+def sparkline(values: np.ndarray, width: int) -> str:
+    """Return the values as a line of at most `width` characters, scaled from zero to the highest.
+
+    >>> sparkline(np.array([0.0, 0.25, 0.5, 1.0]), 20)
+    '▁▃▅█'
+    """
+    sampled = values[np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)]
+    levels = sampled / (values.max() or 1.0) * (len(BLOCKS) - 1)
+    return "".join(BLOCKS[int(level + 0.5)] for level in levels)
+
+
+def braille_plot(values: np.ndarray, width: int, height: int) -> list[str]:
+    """Return a plot of the values as `height` lines of `width` braille characters.
+
+    It is scaled from zero to the highest value.
+
+    >>> braille_plot(np.array([0.0, 1.0]), 2, 1)
+    ['⣀⠏']
+    """
+    rows = 4 * height
+    columns = values[np.arange(2 * width) * len(values) // (2 * width)]
+    levels = np.rint(columns / (values.max() or 1.0) * (rows - 1)).astype(int)
+    cells = np.zeros((height, width), dtype=int)
+    before = levels[0]
+    for column, level in enumerate(levels):
+        low, high = sorted((level, before + np.sign(level - before)))  # a line to the level before, without a gap
+        for dot in range(low, high + 1):
+            row = rows - 1 - dot
+            cells[row // 4, column // 2] |= DOTS[row % 4][column % 2]
+        before = level
+    return ["".join(chr(0x2800 + cell) for cell in line) for line in cells]

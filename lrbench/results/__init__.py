@@ -1,0 +1,1 @@
+"""TrialResult on disk: one file per run, written atomically; and its provenance."""

@@ -1,0 +1,303 @@
+"""Warnings about surprising schedules, before any training.
+
+Each is one sentence with the config key and a remedy.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lrbench.config.lengths import part_bounds
+from lrbench.schedules.plateau import is_live
+from lrbench.schedules.table import Schedule, own_optimizer
+from lrbench.schedules.torch_scheduler import scheduler_steps
+from lrbench.spec import TrialSpec
+
+# A member of ChainedScheduler should multiply the learning rate that the member before it set.
+# These classes compute it from `initial_lr` or from an argument instead.
+CLOSED_FORM = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")
+COMPOSITES = ("SequentialLR", "ChainedScheduler")
+JUMPS_BY_DESIGN = ("CosineAnnealingWarmRestarts", "wave", "cosine_decaying_restarts", "StepLR", "MultiStepLR")
+WITH_TOTAL_ITERS = ("LinearLR", "ConstantLR", "PolynomialLR")
+TORCH_TOTAL_ITERS = 5  # the default of these three
+
+
+def schedule_warnings(spec: TrialSpec, schedule: Schedule) -> list[str]:
+    """Return the warnings about a schedule. Most schedules give no warning."""
+    return [warning for check in CHECKS for warning in check(spec, schedule)]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A scheduler of the config, or a member of one."""
+
+    key: str
+    kind: str  # the name of its class or function
+    args: Mapping[str, Any]
+    knobs: Mapping[str, Any]
+    steps: int  # how many it takes in its part of the run
+    position: int = 0  # in the composite around it
+    around: str = ""  # the kind of the composite around it
+
+    def with_members(self) -> Iterator["_Node"]:
+        """Yield this scheduler and all schedulers inside it."""
+        yield self
+        for position, (key, config, steps) in enumerate(self._members()):
+            args, knobs = config.get("args") or {}, config.get("knobs") or {}
+            key = f"{self.key}.args.{key}"
+            member = _Node(key, _kind(config["_target_"]), args, knobs, steps, position, self.kind)
+            yield from member.with_members()
+
+    def _members(self) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+        """Yield the key, the config and the steps of each member."""
+        if self.kind in COMPOSITES:
+            yield from self._torch_members()
+        elif self.kind == "sequence":
+            bounds = part_bounds([part["fraction"] for part in self.args["parts"].values()], self.steps)
+            for (name, part), (begin, end) in zip(self.args["parts"].items(), itertools.pairwise(bounds), strict=True):
+                yield f"parts.{name}.scheduler", part["scheduler"], end - begin
+        elif self.kind == "product":
+            for name, config in self.args["factors"].items():
+                yield f"factors.{name}", config, self.steps
+
+    def _torch_members(self) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+        edges = [0, *self.args.get("milestones", []), self.steps]
+        for number, config in enumerate(self.args.get("schedulers", [])):
+            begin, end = edges[number : number + 2] if self.kind == "SequentialLR" else (0, self.steps)
+            yield f"schedulers[{number}]", config, min(end, self.steps) - min(begin, self.steps)
+
+
+def _zero_before_the_end(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    lr = schedule.lr
+    above_zero = np.flatnonzero(lr > 1e-6 * lr.max())
+    first = int(above_zero[-1]) + 1 if len(above_zero) else 0
+    share = (len(lr) - first) / len(lr)
+    if share > 0.1:
+        key = _first_key(
+            spec, "length", "total_iters", "T_max", "final", "floor", "gamma", "start_factor", "schedulers"
+        )
+        yield (
+            f"the learning rate is zero in the last {100 * share:.0f} % of the run, from step {first} of {len(lr)}: "
+            f"set {key} so that the decay takes the whole run"
+        )
+
+
+def _never_decayed(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    if is_live(spec) or own_optimizer(spec.scheduler.target):
+        return  # the first decays when the loss stalls, the second needs no decay
+    last, peak = float(schedule.lr[-1]), float(schedule.lr.max())
+    if peak and last >= 0.5 * peak:
+        percent = f"{100 * last / peak:.0f} %"
+        yield f"it never decays, the last learning rate is {percent} of the peak: set scheduler=cosine to end near zero"
+
+
+def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    """Find a single large change.
+
+    A short ramp is as steep, but over several steps. A staircase is level before and after a fall.
+    """
+    if spec.scheduler.interval == "epoch" or any(node.kind in JUMPS_BY_DESIGN for node in _nodes(spec)):
+        return
+    change = np.diff(schedule.lr)
+    if len(change) < 20:  # in so few steps, every change is large
+        return
+    size, around = np.abs(change[1:-1]), np.maximum(np.abs(change[:-2]), np.abs(change[2:]))
+    staircase = (around <= 1e-12) & (change[1:-1] < 0)
+    jumps = np.flatnonzero((size > 0.3 * schedule.lr.max()) & (size > 3 * around) & ~staircase)
+    if len(jumps):
+        step = int(jumps[0]) + 2
+        key = _first_key(spec, "milestones", "parts", "schedulers", "lr_lambda", "total_iters", "step_size_down")
+        before, after = schedule.lr[step - 1], schedule.lr[step]
+        yield (
+            f"the learning rate jumps from {before:.4g} to {after:.4g} at step {step}: "
+            f"set {key} to another value, unless you want the jump"
+        )
+
+
+def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    unit = "steps" if spec.scheduler.interval == "step" else "epochs"
+    for node in _nodes(spec):
+        t_max = _number(node, "T_max")
+        if node.kind == "CosineAnnealingLR" and t_max is not None and t_max < node.steps - 1:
+            key = f"{node.key}.args.T_max"
+            yield (
+                f"{key}={t_max:g} ends before its {node.steps} {unit}, and the learning rate climbs again: "
+                f"set {key}={node.steps}"
+            )
+
+
+def _cut_cycle(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        for name, length, finished, rounding in _last_cycle(node):
+            missing = length - finished
+            if missing > max(0.02 * length, min(rounding, length / 3)):
+                key = f"{node.key}.args.{name}"
+                yield (
+                    f"{key}={node.args[name]} does not fit the {node.steps} steps, "
+                    f"which end after {100 * finished / length:.0f} % of its last cycle: "
+                    f"set {key} so that the last cycle is whole"
+                )
+
+
+def _last_cycle(node: _Node) -> Iterator[tuple[str, float, float, float]]:
+    """Yield the last cycle of a cyclic scheduler, in steps.
+
+    Yields the argument that sets the length, the length, the part of it inside the run, and the
+    steps that can be missing because lengths are rounded up.
+    """
+    if node.kind == "CyclicLR" and (up := _number(node, "step_size_up")):
+        length = up + (_number(node, "step_size_down") or up)
+        cycles = math.ceil(node.steps / length)
+        yield "step_size_up", length, node.steps - (cycles - 1) * length, 2 * cycles
+    if node.kind == "CosineAnnealingWarmRestarts" and (length := _number(node, "T_0") or 0):
+        begin, first, growth = 0.0, length, _number(node, "T_mult") or 1
+        while begin + length < node.steps:
+            begin, length = begin + length, length * growth
+        yield "T_0", length, node.steps - begin, (begin + length) / first
+
+
+def _momentum(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    if schedule.momentum is None:
+        return
+    low, high = schedule.momentum.min(), schedule.momentum.max()
+    replaced = "optimizer.args.betas[0]" if "betas" in spec.optimizer.args else "optimizer.args.momentum"
+    node = next((node for node in _nodes(spec) if node.kind in ("CyclicLR", "OneCycleLR")), _top(spec))
+    yield (
+        f"the scheduler also sets the momentum, {low:.3g} to {high:.3g} instead of {replaced}: "
+        f"set {node.key}.args.cycle_momentum=false to keep it constant"
+    )
+
+
+def _lr_without_effect(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    node, lr = _top(spec), spec.optimizer.lr
+    max_lr = _number(node, "max_lr")
+    if node.kind not in ("CyclicLR", "OneCycleLR") or max_lr is None or math.isclose(max_lr, lr, rel_tol=1e-6):
+        return
+    yield (
+        f"optimizer.lr={lr:g} has no effect, because scheduler.args.max_lr={max_lr:g} is the peak: "
+        "set optimizer.lr, and leave scheduler.args.max_lr at its default, ${rate:1.0}"
+    )
+
+
+def _one_cycle_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        if (node.around, node.kind) == ("SequentialLR", "OneCycleLR"):
+            yield (
+                f"{node.key} is a OneCycleLR, which changes the learning rate that all members of SequentialLR "
+                "start from: set scheduler=sequence, which has no such effect"
+            )
+
+
+def _composite_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        if node.around == "SequentialLR" and node.kind in COMPOSITES:
+            yield (
+                f"{node.key} is a {node.kind} inside SequentialLR, which starts it one step early: "
+                "set scheduler=sequence, which starts it on time"
+            )
+
+
+def _overwritten_in_chain(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        if node.around == "ChainedScheduler" and node.position and node.kind in CLOSED_FORM:
+            yield (
+                f"{node.key} is a {node.kind}, which overwrites the learning rate of the members before it: "
+                "put it first, or set scheduler=product"
+            )
+
+
+def _cyclic_after_warm_up(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        if (node.around, node.kind) == ("SequentialLR", "CyclicLR") and node.position:
+            yield (
+                f"after the warm-up, the learning rate drops to {node.key}.args.base_lr={node.args.get('base_lr')}: "
+                "set scheduler=cyclic without a warm-up, because a CyclicLR itself begins with a rise"
+            )
+
+
+def _torch_total_iters(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        level = node.kind == "ConstantLR" and node.args.get("factor") == 1
+        if node.kind not in WITH_TOTAL_ITERS or level or _is_five_steps_by_choice(spec, node):
+            continue
+        if node.args.get("total_iters", TORCH_TOTAL_ITERS) == TORCH_TOTAL_ITERS:
+            key = f"{node.key}.args.total_iters"
+            yield (
+                f"{key}=5, torch's default, ends {node.kind} after 5 of {_top(spec).steps} steps: "
+                f"set {key}, to ${{steps:1.0}} for the whole run"
+            )
+
+
+def _is_five_steps_by_choice(spec: TrialSpec, node: _Node) -> bool:
+    """Return True if five steps are the whole part, most of a short run, or the value of a knob."""
+    run_steps = _top(spec).steps
+    if node.steps == TORCH_TOTAL_ITERS or run_steps <= 50:
+        return True
+    fractions = _numbers(spec.scheduler.knobs).values()
+    return any(math.ceil(fraction * run_steps - 1e-9) == TORCH_TOTAL_ITERS for fraction in fractions)
+
+
+def _warm_up_under_a_step(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    for node in _nodes(spec):
+        for section, values in (("knobs", node.knobs), ("args", node.args)):
+            warmup, step = _numbers(values).get("warmup", 0), 1 / max(node.steps, 1)
+            if 0 < warmup < step:
+                key = f"{node.key}.{section}.warmup"
+                yield (
+                    f"{key}={warmup:g} is less than one of the {node.steps} steps: "
+                    f"set {key} to {step:.2g} or more, or to 0"
+                )
+
+
+CHECKS = (
+    _zero_before_the_end,
+    _never_decayed,
+    _jump,
+    _cosine_climbs_again,
+    _cut_cycle,
+    _momentum,
+    _lr_without_effect,
+    _one_cycle_in_sequence,
+    _composite_in_sequence,
+    _overwritten_in_chain,
+    _cyclic_after_warm_up,
+    _torch_total_iters,
+    _warm_up_under_a_step,
+)
+
+
+def _top(spec: TrialSpec) -> _Node:
+    """Return the scheduler of the run, without its members."""
+    scheduler = spec.scheduler
+    return _Node("scheduler", _kind(scheduler.target), scheduler.args, scheduler.knobs, scheduler_steps(spec))
+
+
+def _nodes(spec: TrialSpec) -> Iterator[_Node]:
+    return _top(spec).with_members()
+
+
+def _kind(target: object) -> str:
+    return str(target).rpartition(".")[2]
+
+
+def _first_key(spec: TrialSpec, *names: str) -> str:
+    """Return the key of the first of `names` that the scheduler's config has."""
+    for name in names:
+        for section, values in (("knobs", spec.scheduler.knobs), ("args", spec.scheduler.args)):
+            if name in values:
+                return f"scheduler.{section}.{name}"
+    return "scheduler.args"
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value for name, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _number(node: _Node, name: str) -> float | None:
+    return _numbers(node.args).get(name)

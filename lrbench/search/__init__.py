@@ -1,0 +1,1 @@
+"""Search spaces, studies, samplers and pruners. The only room that knows Optuna."""

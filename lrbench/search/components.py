@@ -1,0 +1,43 @@
+"""Samplers and pruners from the config: Optuna's, or the user's own under `allow`."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+
+from lrbench.config.targets import locate
+from lrbench.spec import ConfigError
+
+
+def build_sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Return a new sampler for the trial `number`. Raises ConfigError.
+
+    Its argument `seed` depends on both numbers: a sampler with the same seed at each start would
+    repeat its first points.
+    """
+    trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    sampler = _build(component, "sampler", {"seed": trial_seed})
+    if not isinstance(sampler, optuna.samplers.BaseSampler):
+        raise ConfigError(
+            f"sampler._target_={component['_target_']}: must be a subclass of optuna.samplers.BaseSampler"
+        )
+    return sampler
+
+
+def build_pruner(component: Mapping[str, Any]) -> optuna.pruners.BasePruner:
+    """Return a pruner. Raises ConfigError."""
+    pruner = _build(component, "pruner", {})
+    if not isinstance(pruner, optuna.pruners.BasePruner):
+        raise ConfigError(f"pruner._target_={component['_target_']}: must be a subclass of optuna.pruners.BasePruner")
+    return pruner
+
+
+def _build(component: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return locate(component["_target_"])(**{**defaults, **component["args"]})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{key}={component['name']}: {error}") from error

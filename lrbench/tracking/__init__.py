@@ -1,0 +1,1 @@
+"""From results to MLflow, for people. The only room that knows MLflow."""

@@ -1,0 +1,1 @@
+"""TrialSpec to TrialResult: `train_one` is the only training loop."""

@@ -1,0 +1,32 @@
+"""Muon for the hidden weight matrices, and AdamW for the other parameters
+(https://kellerjordan.github.io/posts/muon).
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lrbench.spec import ConfigError, TrialSpec
+from lrbench.training.optimizers import Optimizers, build_optimizer, parameter_groups
+
+HEAD = "head.weight"  # the name of the classifier's weights, which AdamW trains
+ADAMW_BETAS = (0.9, 0.95)
+
+
+def build(spec: TrialSpec, net: nn.Module) -> Optimizers:
+    """Return both optimizers.
+
+    Raises ConfigError if the network has filters that are not matrices.
+    """
+    weights, others = parameter_groups(spec, net)
+    matrices: list[Any] = weights["params"]
+    head = dict(net.named_parameters()).get(HEAD)
+    if head is None or any(weight.ndim > 2 for weight in matrices):
+        raise ConfigError(
+            f"optimizer=muon: must have a network of weight matrices and a {HEAD}; "
+            f"model={spec.model.name} has others. Use model=fast."
+        )
+    weights["params"] = [weight for weight in matrices if weight is not head]
+    others["params"] = [*others["params"], head]
+    return Optimizers([build_optimizer(spec, [weights]), torch.optim.AdamW([others], betas=ADAMW_BETAS, fused=True)])

@@ -1,0 +1,146 @@
+"""A network with its optimizers and its data: the training step and the evaluation."""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from lrbench.config.targets import locate
+from lrbench.data.batches import Batches, Normalize
+from lrbench.data.dataset import Dataset, Split
+from lrbench.schedules.table import RateSource
+from lrbench.spec import ConfigError, TrainSpec, TrialSpec
+from lrbench.training.optimizers import build_optimizers
+from lrbench.training.resident import Resident
+
+EVAL_BATCH = 500
+REFRESH_IMAGES = 4000  # training images that give BatchNorm new statistics
+
+
+class Trainer:
+    """The network, the optimizers and the data of a run, on its device.
+
+    `data` replaces the data set of `spec`, for measurements without a file.
+    """
+
+    def __init__(self, spec: TrialSpec, resident: Resident, data: Dataset | None = None) -> None:
+        self.spec, self.device = spec, torch.device(spec.device)
+        self.data = data or resident.dataset(spec.data, self.device)
+        self.normalize = Normalize(self.data, self.device)
+        self.train_step = resident.train_step(spec, build_network(spec, self.data))
+        self.net = self.train_step.net
+        self.optimizers = build_optimizers(spec, self.net)
+        self.generator = seeded_generator(spec.seed, "batches")
+        self.generator_state: Tensor | None = None  # at the beginning of the epoch
+        self.eval_steps = _eval_steps(spec.train)
+
+    def batches(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images and labels of each step of the run, from step `start` on."""
+        train = self.spec.train
+        source = Batches(self.data, self.spec.data, train.batch_size, self.generator)
+        if self.generator_state is not None:
+            self.generator.set_state(self.generator_state)
+        remaining = train.total_steps - start
+        epoch, first = divmod(start, train.steps_per_epoch)
+        while remaining:
+            self.generator_state = self.generator.get_state()
+            for batch in source.epoch(epoch, first):
+                yield batch
+                remaining -= 1
+                if not remaining:
+                    return
+            epoch, first = epoch + 1, 0
+
+    def epoch_state(self, steps: int) -> Tensor | None:
+        """Return the generator's state at the beginning of the current epoch, after `steps` steps.
+
+        Between two epochs, the current one is the next one.
+        """
+        in_epoch = steps % self.spec.train.steps_per_epoch > 0
+        return self.generator_state if in_epoch else self.generator.get_state()
+
+    def set_rate(self, schedule: RateSource, step: int) -> None:
+        """Set the learning rate of a step, and the momentum if the schedule has one."""
+        momentum = None if schedule.momentum is None else float(schedule.momentum[step])
+        self.optimizers.set_rate(schedule.rate(step), momentum)
+
+    def rate(self) -> float:
+        """Return the learning rate of the weights in the last step."""
+        return self.optimizers.rate()
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Make one optimizer step and return its loss, a tensor () on the device."""
+        self.net.train()
+        self.optimizers.before_step()
+        loss = self.train_step(images, labels)
+        self.optimizers.step()
+        return loss
+
+    def weights_are_finite(self) -> bool:
+        """Return True if every weight is finite.
+
+        A NaN weight can hide behind a ReLU and leave the loss finite.
+        """
+        return bool(torch.stack([weight.isfinite().all() for weight in self.net.parameters()]).all())
+
+    def evaluate(self, split: Split) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on `split`."""
+        if self.net.training:
+            self.optimizers.before_evaluation(self._refresh_batch_norm)
+        self.net.eval()
+        return self._score(split)
+
+    def _refresh_batch_norm(self) -> None:
+        """Compute the statistics of BatchNorm for weights that the network was not trained with."""
+        images = torch.split(self.data.train.images[:REFRESH_IMAGES], self.spec.train.batch_size)
+        with self.train_step.autocast(), torch.no_grad():
+            update_bn(map(self.normalize, images), self.net)
+
+    @torch.inference_mode()
+    def _score(self, split: Split) -> tuple[float, float]:
+        loss, correct = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for start in range(0, len(split), EVAL_BATCH):
+            labels = split.labels[start : start + EVAL_BATCH]
+            with self.train_step.autocast():
+                outputs = self.net(self.normalize(split.images[start : start + EVAL_BATCH])).float()
+            loss += F.cross_entropy(outputs, labels, reduction="sum")
+            correct += (outputs.argmax(1) == labels).sum()
+        return loss.item() / len(split), correct.item() / len(split)
+
+
+def _eval_steps(train: TrainSpec) -> set[int]:
+    """Return the numbers of the steps after which the run is evaluated. The last step is one."""
+    interval = train.eval_epochs * train.steps_per_epoch
+    numbers = range(1, math.ceil(train.total_steps / interval) + 1)
+    steps = {max(1, round(number * interval)) for number in numbers}
+    return {min(step, train.total_steps) for step in steps} | {train.total_steps}
+
+
+def seeded_generator(seed: int, purpose: Literal["weights", "batches"]) -> torch.Generator:
+    """Return a generator that depends on the seed and on its purpose."""
+    stream = {"weights": 0, "batches": 1}[purpose]
+    (state,) = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> 1))  # torch takes 63 bits
+
+
+def build_network(spec: TrialSpec, data: Dataset) -> nn.Module:
+    """Return the network of a run, initialised from its seed.
+
+    Raises ConfigError if its arguments are invalid or if the images are too small.
+    """
+    with torch.random.fork_rng(devices=[]):  # torch's initialisers draw from the global generator
+        torch.manual_seed(seeded_generator(spec.seed, "weights").initial_seed())
+        try:
+            net = locate(spec.model.target)(data, **spec.model.args)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model={spec.model.name}: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"model._target_={spec.model.target}: must return a module; got {type(net).__name__}")
+    return net

@@ -1,0 +1,189 @@
+"""Every command as a user starts it, in a new Python process where that matters."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lrbench.results.files import read_results
+from lrbench.results.selection import runs_of_phase
+from tests.conftest import ROOT, SMALL, Command
+
+
+@pytest.mark.parametrize("name", ["sweep", "train", "curves", "report", "ui"])
+def test_help(python_command: Command, name: str) -> None:
+    done = python_command(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "scheduler" in done.stdout or "folder" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["sweep", "train"])
+def test_shows_its_config(command: Command, name: str) -> None:
+    done = command(name, "--cfg", "job", "--resolve")
+    assert done.returncode == 0, done.stderr
+    assert "max_lr: 0.5" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lrbench.sweep", "--help"),
+        ("lrbench.sweep", "--cfg", "job"),
+        ("lrbench.curves", "--help"),
+        ("lrbench.curves", "schedulers=[cosine,rex]", "scheduler.interval=day"),
+        ("lrbench.train", "train.epochs=0"),
+        ("lrbench.sweep", "schedulers=[cosin]"),
+    ],
+    ids=" ".join,
+)
+def test_help_and_a_rejected_config_import_neither_torch_nor_mlflow(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = {["lrbench", *arguments[1:]]!r}
+try:
+    runpy.run_module({arguments[0]!r}, run_name="__main__", alter_sys=True)
+except SystemExit:
+    pass
+heavy = {{"torch", "mlflow", "torchvision", "matplotlib", "pandas"}} & set(sys.modules)
+print("HEAVY", sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_one_run(python_command: Command, tmp_path: Path) -> None:
+    done = python_command("train", *SMALL, "scheduler=cosine", "seed=3", "optimizer.lr=0.25")
+    assert done.returncode == 0, done.stderr
+    (result,) = read_results(tmp_path / "runs" / "train" / "trials")
+    assert (result.spec.scheduler.name, result.spec.seed, result.spec.optimizer.lr) == ("cosine", 3, 0.25)
+    assert f"[1/1] cosine final seed 3: test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
+    assert "\x1b" not in done.stdout  # plain lines where the output is no terminal
+    assert (tmp_path / "runs" / "mlflow.db").exists()
+    (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
+    assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
+
+
+@pytest.mark.slow
+def test_multirun(command: Command, tmp_path: Path) -> None:
+    done = command("train", "-m", "scheduler=cosine,cyclic", *SMALL, "out=elsewhere")
+    assert done.returncode == 0, done.stderr
+    found = read_results(tmp_path / "elsewhere" / "train" / "trials")
+    assert {result.spec.scheduler.name for result in found} == {"cosine", "cyclic"}
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere"}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
+def test_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
+    source, site, work = tmp_path / "source", tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    for name in files:
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('../wheel'))"
+    (tmp_path / "wheel").mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    uv = [
+        str(Path(sys.executable).with_name("uv")),
+        "pip",
+        "install",
+        "--quiet",
+        "--offline",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run([*uv, "--python", sys.executable], check=True, capture_output=True, timeout=120)
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    here = "import lrbench, runpy, sys; assert lrbench.__file__.startswith(sys.argv.pop(1))"
+    code = f"{here}; runpy.run_module('lrbench.sweep', run_name='__main__')"
+    small = [*SMALL, "sweep=smoke", "n_trials=1", "final_seeds=1", "schedulers=[constant]"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(site), *small],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (work / "runs" / "smoke" / "report.md").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stored")
+def test_a_scheduler_of_ones_own_as_the_readme_shows_it(command: Command, tmp_path: Path) -> None:
+    """The YAML and the function are read out of the README."""
+    readme = (ROOT / "README.md").read_text()
+    (tmp_path / "mine" / "scheduler").mkdir(parents=True)
+    (tmp_path / "mine" / "scheduler" / "stairs.yaml").write_text(readme.partition("```yaml\n")[2].partition("```")[0])
+    (tmp_path / "stairs.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
+    small = [*SMALL, "sweep=smoke", "n_trials=1", "final_seeds=1", "executor=inline"]
+    done = command("sweep", "--config-dir", "mine", "allow=[stairs]", "schedulers=[stairs]", *small)
+    assert done.returncode == 0, done.stderr
+    (final,) = runs_of_phase(read_results(tmp_path / "runs" / "smoke" / "trials"), "stairs", "final")
+    assert "--config-dir mine scheduler=stairs data=synthetic 'allow=[stairs]'" in done.stdout
+    assert sorted(set(final.curves["lr"].values)) == [0.125, 0.25, 0.375, 0.5]
+    refused = command("train", "--config-dir", "mine", "scheduler=stairs", *SMALL)
+    assert refused.returncode == 2
+    assert "allow=" in refused.stderr
+
+
+def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "sweep", "dry_run=true", "sweep=smoke", *SMALL, "schedulers=[constant,warmup_stable_decay]", "n_trials=5"
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    lines = done.stdout.splitlines()
+    assert lines[0] == "constant            optimizer.lr 0.05 to 2 (log)"
+    assert "scheduler.args.shape linear, cosine, one_minus_sqrt" in lines[1]
+    assert lines[2].startswith("constant: it never decays")
+    assert lines[3].startswith("planned: 10 search runs of 20 steps and 4 final runs of 22 steps, ")
+    assert lines[3].endswith(" into runs/smoke")
+    assert lines[4].startswith("estimated time: ") and lines[4].endswith("nothing was started")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stored")
+def test_dry_run_of_a_sweep_that_has_runs(command: Command, tmp_path: Path) -> None:
+    overrides = ["sweep=smoke", *SMALL, "schedulers=[constant]", "n_trials=1", "executor=inline"]
+    for words in (["final_seeds=1"], ["final_seeds=3", "dry_run=true"], ["dry_run=true", "train.epochs=2"]):
+        done = command("sweep", *overrides, *words)
+        if "train.epochs=2" in words:
+            assert done.returncode == 2
+            assert "train.epochs: 1.0 there, 2 now" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+    assert len(read_results(tmp_path / "runs" / "smoke" / "trials")) == 2
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_another_thread_gets_ends_the_program(name: str, tmp_path: Path) -> None:
+    code = f"""
+import signal, sys, threading, time
+from lrbench import cli
+
+def task(overrides):
+    def get_signal():
+        time.sleep(0.5)
+        signal.pthread_kill(threading.get_ident(), signal.{name})
+        time.sleep(60)
+    threading.Thread(target=get_signal, daemon=True).start()
+    threading.Event().wait()
+
+sys.argv = ["lrbench"]
+cli.command("config", task)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

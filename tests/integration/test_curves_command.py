@@ -1,0 +1,15 @@
+"""`python -m lrbench.curves` as a user starts it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL, Command
+
+
+@pytest.mark.slow
+def test_curves_of_two_schedulers(command: Command, tmp_path: Path) -> None:
+    process = command("curves", *SMALL, "schedulers=[cosine,constant]")
+    assert process.returncode == 0, process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["curves"]
+    assert "warning:  it never decays" in process.stdout

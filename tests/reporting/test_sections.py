@@ -1,0 +1,121 @@
+"""The sentences and tables of a report."""
+
+from pathlib import Path
+
+import pytest
+
+from lrbench.analysis.ranking import rank_schedulers
+from lrbench.reporting import report, sections
+from lrbench.results.provenance import commit
+from tests.builders import Run, eight, sweep_folder, sweep_of
+
+pytestmark = pytest.mark.xdist_group("report")
+
+
+def test_the_answer_names_ties_and_significant_differences(run: Run) -> None:
+    results = sweep_of(run, {"rex": eight(0.93), "cosine": eight(0.9295, 0.002), "constant": eight(0.91, 0.001)})
+    assert sections.answer(rank_schedulers(results)) == (
+        "rex has the highest mean test accuracy, 93.00 %. It ties with cosine: 8 runs per scheduler cannot tell them "
+        "apart. It is significantly better than constant."
+    )
+
+
+def test_the_answer_without_a_difference(run: Run) -> None:
+    results = sweep_of(run, {"rex": eight(0.9), "cosine": eight(0.9), "constant": eight(0.9)})
+    assert "It ties with cosine and constant" in sections.answer(rank_schedulers(results))
+
+
+def test_the_answer_without_a_tie(run: Run) -> None:
+    results = sweep_of(run, {"rex": eight(0.93), "cosine": eight(0.92, 0.001), "constant": eight(0.91, 0.001)})
+    expected = "rex has the highest mean test accuracy, 93.00 %. It is significantly better than "
+    assert sections.answer(rank_schedulers(results)) == f"{expected}every other scheduler."
+    two = [result for result in results if result.spec.scheduler.name != "cosine"]
+    assert sections.answer(rank_schedulers(two)) == f"{expected}constant."
+
+
+def test_the_best_epoch_has_a_separate_column(run: Run) -> None:
+    results = sweep_of(run, {"cosine": []})
+    results += [run(seed=1000, test=[0.5, 0.9, 0.8]), run(seed=1001, test=[0.5, 0.7, 0.6])]
+    table = sections.ranking_table(rank_schedulers(results))
+    assert (table.columns[-1], table.rows[0][-1]) == ("best epoch's test accuracy, %", "80.00")
+    columns = sections.ranking_table(rank_schedulers(sweep_of(run, {"cosine": [0.8]}))).columns
+    assert "best epoch" not in " ".join(columns)
+
+
+def test_a_whole_report(report_folder: Path) -> None:
+    text = (report_folder / "report.md").read_text()
+    for part in (
+        "# tiny: which learning-rate scheduler?",
+        "**cosine has the highest mean test accuracy, 80.00 %.",
+        "| rank | scheduler | test accuracy, % | 95 % interval | gap to the best | runs | diverged |",
+        "| 2-3 | rex | 78.00 |",
+        "Rank 2-4 means: one scheduler is significantly better",
+        "It ties with constant (1 diverged): 8 runs per scheduler",
+        "Diverged runs count with chance accuracy",
+        "| scheduler | gap to cosine | corrected interval | p | pairs | verdict |",
+        "The correction covers all 3 pairs of schedulers, because the best scheduler is known only after looking",
+        "sampler tpe (n_startup_trials=5), seed 0; no pruner.",
+        "12 trials for each scheduler",
+        "Final seeds 1000 to 1007",
+        "python -m lrbench.sweep name=tiny 'schedulers=[cosine,rex]'",
+        "Made on abacus (cpu, 1 thread a run), torch 2.15, Python 3.11, wood.",
+        "Date: 2027-01-15.",
+        "python -m lrbench.report --verify FOLDER cosine:1000",
+        "Time to 77.00 % validation accuracy",
+        "Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p < 0.001",
+        "not the noise of the search",
+    ):
+        assert part in text, part
+    assert commit(Path(__file__).parent) in text
+
+
+def test_the_gain_from_tuning_on_test_images(run: Run, tmp_path: Path) -> None:
+    results = sweep_of(run, {"rex": eight(0.93), "cosine": eight(0.9), "constant": eight(0.91, 0.001)})
+    results += [run("rex", trial=0, seed=1000 + place, test=value) for place, value in enumerate(eight(0.92, 0.001))]
+    folder = sweep_folder(tmp_path, results)
+    report.write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "| scheduler | default, test % | tuned, test % | gain | corrected interval | p | pairs | verdict |" in text
+    assert "| rex | 92.00 | 93.00 | 1.00 | 0.91 to 1.09 | < 0.001 | 8 | better |" in text
+    assert "The correction covers 1 comparison." in text
+    assert "The correction covers the 2 comparisons with the baseline constant. The baseline was fixed" in text
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_fewer_than_six_pairs_claim_nothing(run: Run, tmp_path: Path, seeds: int) -> None:
+    results = sweep_of(run, {"cosine": eight(0.9)[:seeds], "constant": eight(0.5)[:seeds], "rex": eight(0.4)[:seeds]})
+    folder = sweep_folder(tmp_path, results)
+    report.write_report(folder)
+    for file in ("report.md", "report.html"):
+        text = (folder / file).read_text()
+        assert "cannot show a difference: at least 6 are needed. All schedulers tie." in text
+        assert "1-3" in text
+    text = (folder / "report.md").read_text()
+    assert "So there are no intervals and no tests." in text
+    assert "| scheduler | gap to cosine | gain over constant | pairs |" in text
+
+
+def test_one_scheduler_alone(run: Run, tmp_path: Path) -> None:
+    folder = sweep_folder(tmp_path, sweep_of(run, {"cosine": eight(0.9)}))
+    report.write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "**There is only one scheduler, cosine. Its mean test accuracy is 90.00 %.**" in text
+    assert "There is only one scheduler, so there are no differences." in text
+    assert "Final seeds 1000 to 1007" in text
+
+
+def test_the_cost_of_a_search_with_pruned_runs(run: Run, tmp_path: Path) -> None:
+    results = sweep_of(run, {"cosine": eight(0.9)})
+    results += [run("cosine", "search", 2, seed, validation=[0.3], state="pruned") for seed in (0, 1)]
+    folder = sweep_folder(tmp_path, results)
+    report.write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "| scheduler | trials | runs | diverged | pruned | epochs | time |" in text
+    assert "| cosine | 3 | 4 | 0 | 2 |" in text
+
+
+def test_a_scheduler_without_its_final_runs_is_named(run: Run, tmp_path: Path) -> None:
+    results = [*sweep_of(run, {"cosine": eight(0.9)}), run("rex", "search", 0, 0, validation=[0.5])]
+    folder = sweep_folder(tmp_path, results)
+    report.write_report(folder)
+    assert "the final runs of the chosen configuration are missing: rex." in (folder / "report.md").read_text()

@@ -1,0 +1,105 @@
+import errno
+import signal
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+
+import lrbench
+from lrbench import cli
+from lrbench.__main__ import COMMANDS, main
+from lrbench.spec import ConfigError
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (KeyboardInterrupt("interrupted; to resume: x"), 130, "interrupted; to resume: x\n"),
+        (ConfigError("seed=x: must be a whole number"), 2, "error: seed=x: must be a whole number\n"),
+        (yaml.YAMLError("line 3"), 2, "error: a config file must be valid YAML; line 3\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/a.json"),
+            1,
+            "error: no room left on the disk for runs/a.json. No result is damaged. "
+            "Free some space and repeat the command.\n",
+        ),
+    ],
+    ids=["interrupt", "interrupt with a message", "config", "yaml", "disk"],
+)
+def test_an_error_becomes_a_message_and_a_code(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end, cli.exit_codes():
+        raise error
+    assert end.value.code == code
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), PermissionError(errno.EACCES, "no")])
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)), cli.exit_codes():
+        raise error
+
+
+def test_an_override_that_does_not_parse_shows_how_to_quote() -> None:
+    error = OverrideParseException("++scheduler.args.x=(1", "Error parsing override '++scheduler.args.x=(1'\nmore")
+    first, second = cli.explain(error, "config", []).splitlines()
+    assert first == "Error parsing override 'scheduler.args.x=(1'"
+    assert second.endswith("such as 'scheduler.args.lr_lambda=\"0.95 ** epoch\"'")
+
+
+def test_overrides_stay_as_the_user_wrote_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["++scheduler.args.T_max=${steps:0.5}", "seed=1"]
+    config = OmegaConf.create({"hydra": {"overrides": {"task": given}}})
+    monkeypatch.setattr(HydraConfig, "get", lambda: config.hydra)
+    assert cli._overrides() == ["scheduler.args.T_max=${steps:0.5}", "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [([], ""), (["--config-dir", "own"], " --config-dir own"), (["-cd", "my own"], " --config-dir 'my own'")],
+)
+def test_a_command_line_to_copy(argv: list[str], options: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program", *argv])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert cli.command_line("lrbench.sweep", ["name=a b"]) == f"bin/python -m lrbench.sweep{options} 'name=a b'"
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert cli.command_line("lrbench.sweep", []) == f"/elsewhere/python -m lrbench.sweep{options}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_termination_is_an_interrupt_unless_it_is_ignored(
+    number: signal.Signals, handler: signal.Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_wake_main_thread_on_signals", lambda: None)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(number, handler)
+        cli._treat_termination_as_interrupt()
+        expected = signal.default_int_handler if handler == signal.SIG_DFL else signal.SIG_IGN
+        assert signal.getsignal(number) == expected
+    finally:
+        for each, was in before.items():
+            signal.signal(each, was)
+
+
+def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("  ")] == [f"lrbench.{name}" for name in COMMANDS]
+    assert lines[-1].endswith("--help")
+
+
+def test_commands_and_version_are_those_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {f"lrbench-{name}": f"lrbench.{name}:main" for name in COMMANDS}
+    assert project["version"] == lrbench.__version__

@@ -1,0 +1,104 @@
+"""A run that is cut off goes on from its checkpoint, and ends as it would have, bit by bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrbench.spec import TrialSpec
+from lrbench.training import train
+from lrbench.training.checkpoint import load_checkpoint, save_checkpoint
+from lrbench.training.train import Progress, train_one
+
+Spec = Callable[..., TrialSpec]
+
+
+class _KilledError(Exception):
+    pass
+
+
+def _cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
+    """Train with a checkpoint at every step, and stop in the middle."""
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch >= after_epochs:
+            raise _KilledError
+
+    with pytest.raises(_KilledError):
+        train_one(run, stop, checkpoint=path, checkpoint_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "after_epochs"),
+    [
+        (["scheduler=one_cycle"], 0.5),
+        (["scheduler=one_cycle"], 2.0),  # between two epochs, and at an evaluation
+        (["optimizer=adamw", "scheduler=cyclic", "scheduler.args.cycle_momentum=true"], 1.4),
+        (["optimizer=muon"], 1.4),
+        (["scheduler=schedule_free"], 1.65),  # just after an evaluation, at the average
+        (["scheduler=plateau", "scheduler.args.patience=0", "scheduler.args.threshold=0.1"], 1.4),
+        (["data.flip=random", "data.crop_padding=3", "model=resnet20", "model.args.width=4"], 1.4),
+        (["phase=search", "train.precision=bfloat16"], 1.4),
+    ],
+    ids=str,
+)
+def test_it_ends_the_same(
+    spec: Spec, tmp_path: Path, overrides: list[str], after_epochs: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
+    _cut_off(run, tmp_path / "run.pt", after_epochs)
+    steps: list[float] = []
+    again = train_one(
+        run, lambda progress: steps.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
+    )
+    assert steps[0] == pytest.approx(after_epochs)  # not from the beginning
+    assert again.without_times() == train_one(run).without_times()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    run, path = spec("train.epochs=2"), tmp_path / "run.pt"
+    whole = train_one(run).without_times()
+    for damage, first in (([path], 0.95), ([path, tmp_path / "run.pt.before"], 0.05)):
+        _cut_off(run, path, 1.0)
+        for file in damage:
+            file.write_bytes(file.read_bytes()[:5000])
+        seen: list[Progress] = []
+        assert train_one(run, seen.append, checkpoint=path, checkpoint_seconds=0).without_times() == whole
+        assert seen[0].epoch == pytest.approx(first)
+
+
+def test_a_crash_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path / "run.pt", {"step": 1})
+
+    def torn(state: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", torn)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(tmp_path / "run.pt", {"step": 2})
+    assert load_checkpoint(tmp_path / "run.pt") == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_full_disk_does_not_end_the_run(spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    run = spec("train.epochs=0.5")
+    result = train_one(run, checkpoint=tmp_path / "run.pt", checkpoint_seconds=0)
+    assert result.without_times() == train_one(run).without_times()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    torch.save({"step": Path("anything but tensors and plain data")}, tmp_path / "run.pt")
+    assert load_checkpoint(tmp_path / "run.pt") is None
