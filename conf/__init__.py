@@ -1,1 +1,1 @@
-"""Hydra's config groups, shipped as a package so that they are found wherever lrbench is installed."""
+"""Hydra's config groups. They are a package, so an installed lrbench finds them too."""

@@ -54,7 +54,7 @@ def spec() -> Spec:
 
 @pytest.fixture(scope="session")
 def run(hydra: None) -> Run:
-    """Returns a run with the given accuracies: `validation` at its evaluations, `test` at its end."""
+    """Return a run with these accuracies: `validation` at its evaluations, `test` at its end."""
     return run_builder(SMALL)
 
 

@@ -34,12 +34,20 @@ def curve(name: str, total_steps: int, **args: Any) -> np.ndarray:
     ("name", "args", "expected"),
     [
         ("warmup_constant", {"warmup": 0.5, "start": 0.2}, [0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1]),
-        ("schedule_free", {"warmup": 0.25, "start": 0.0, "beta": 0.9, "average_power": 0.0, "rate_power": 2.0}, [0, 0.5, *[1] * 6]),
+        (
+            "schedule_free",
+            {"warmup": 0.25, "start": 0.0, "beta": 0.9, "average_power": 0.0, "rate_power": 2.0},
+            [0, 0.5, *[1] * 6],
+        ),
         ("warmup_cosine", {"warmup": 0.5, "start": 0.0, "floor": 0.0}, [0, 0.25, 0.5, 0.75, 1, X, 0.5, X]),
         ("warmup_cosine", {"warmup": 0.0, "start": 0.5, "floor": 0.5}, [1, X, X, X, 0.75, X, X, X]),
         ("warmup_linear", {"warmup": 0.5, "start": 0.0, "floor": 0.0}, [0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25]),
         ("warmup_linear", {"warmup": 0.5, "start": 0.2, "floor": 0.6}, [0.2, 0.4, 0.6, 0.8, 1, 0.9, 0.8, 0.7]),
-        ("warmup_linear", {"warmup": 1.0, "start": 0.0, "floor": 0.0}, [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]),
+        (
+            "warmup_linear",
+            {"warmup": 1.0, "start": 0.0, "floor": 0.0},
+            [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875],
+        ),
         ("warmup_hold_cosine", {"warmup": 0.25, "hold": 0.5, "start": 0.0, "floor": 0.2}, [0, 0.5, 1, 1, 1, 1, 1, 0.6]),
         ("warmup_hold_cosine", {"warmup": 0.25, "hold": 0.75, "start": 0.0, "floor": 0.2}, [0, 0.5, 1, 1, 1, 1, 1, 1]),
         (
@@ -70,8 +78,16 @@ def curve(name: str, total_steps: int, **args: Any) -> np.ndarray:
             {"cycles": 2, "stretch": 3.0, "decay": 0.4, "floor": 0.2},
             [1, 0.6, 0.52, X, 0.44, 0.36, 0.28, X],
         ),
-        ("exponential_to_floor", {"length": 0.5, "floor": 0.0001}, [1, 0.1, 0.01, 0.001, 0.0001, 0.0001, 0.0001, 0.0001]),
-        ("sigmoid", {"midpoint": 0.5, "steepness": 8 * math.log(2), "floor": 0.0}, [17 / 16 / (1 + 2.0 ** (i - 4)) for i in range(8)]),
+        (
+            "exponential_to_floor",
+            {"length": 0.5, "floor": 0.0001},
+            [1, 0.1, 0.01, 0.001, 0.0001, 0.0001, 0.0001, 0.0001],
+        ),
+        (
+            "sigmoid",
+            {"midpoint": 0.5, "steepness": 8 * math.log(2), "floor": 0.0},
+            [17 / 16 / (1 + 2.0 ** (i - 4)) for i in range(8)],
+        ),
         ("k_decay", {"k": 2.0, "power": 1.0, "floor": 0.0}, [1 - i * i / 64 for i in range(8)]),
         ("k_decay", {"k": 1.0, "power": 2.0, "floor": 0.5}, [0.5 + (8 - i) ** 2 / 128 for i in range(8)]),
         ("k_decay_cosine", {"k": 2.0, "floor": 0.0}, [1, X, X, X, (1 + ROOT_HALF) / 2, X, X, X]),
@@ -81,7 +97,7 @@ def curve(name: str, total_steps: int, **args: Any) -> np.ndarray:
         ("inverse_time", {"gamma": 8.0, "power": 1.0}, [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7, 1 / 8]),
         ("inverse_time", {"gamma": 24.0, "power": 0.5}, [1, 1 / 2, X, X, X, 1 / 4, X, X]),
     ],
-)  # fmt: skip
+)
 def test_values(name: str, args: dict[str, Any], expected: list[float]) -> None:
     """Eight steps."""
     values = curve(name, 8, **args)
@@ -103,7 +119,7 @@ def test_values(name: str, args: dict[str, Any], expected: list[float]) -> None:
     ],
 )
 def test_waves(form: str, phase: float, expected: list[float]) -> None:
-    """Two cycles in eight steps: plain, halved at each cycle's end (which is a low one), and under an exponential envelope."""
+    """Two cycles in eight steps: plain, halved after each cycle, and under an exponential envelope."""
     args = {"form": form, "phase": phase, "cycles": 2}
     halved = np.array(expected) * 0.5 ** ((np.arange(8) + 4 * phase) // 4)
     falling = np.array(expected) * 0.0001 ** (np.arange(8) / 8)
@@ -157,19 +173,35 @@ FROM_1 = st.floats(1, allow_infinity=False)
 ARGUMENTS: dict[str, dict[str, SearchStrategy[Any]]] = {
     "warmup_constant": {"warmup": FRACTION, "start": FRACTION},
     "schedule_free": {
-        "warmup": FRACTION, "start": FRACTION, "beta": st.floats(0.001, 0.999),
-        "average_power": st.floats(0, 100), "rate_power": st.floats(0, 100),
+        "warmup": FRACTION,
+        "start": FRACTION,
+        "beta": st.floats(0.001, 0.999),
+        "average_power": st.floats(0, 100),
+        "rate_power": st.floats(0, 100),
     },
     "warmup_cosine": {"warmup": FRACTION, "start": FRACTION, "floor": FRACTION},
     "warmup_linear": {"warmup": FRACTION, "start": FRACTION, "floor": FRACTION},
-    "warmup_hold_cosine": {"warmup": st.floats(0, 0.4), "hold": st.floats(0, 0.6), "start": FRACTION, "floor": FRACTION},
+    "warmup_hold_cosine": {
+        "warmup": st.floats(0, 0.4),
+        "hold": st.floats(0, 0.6),
+        "start": FRACTION,
+        "floor": FRACTION,
+    },
     "warmup_stable_decay": {
-        "warmup": st.floats(0, 0.4), "cooldown": st.floats(0, 0.6), "shape": st.sampled_from(list(factors.COOLDOWNS)),
-        "start": FRACTION, "floor": FRACTION,
+        "warmup": st.floats(0, 0.4),
+        "cooldown": st.floats(0, 0.6),
+        "shape": st.sampled_from(list(factors.COOLDOWNS)),
+        "start": FRACTION,
+        "floor": FRACTION,
     },
     "rex": {"beta": FRACTION},
     "inverse_sqrt": {"warmup": ABOVE_0, "start": FRACTION},
-    "cosine_decaying_restarts": {"cycles": st.integers(1, 100), "stretch": st.floats(1, 10), "decay": FRACTION, "floor": FRACTION},
+    "cosine_decaying_restarts": {
+        "cycles": st.integers(1, 100),
+        "stretch": st.floats(1, 10),
+        "decay": FRACTION,
+        "floor": FRACTION,
+    },
     "exponential_to_floor": {"length": ABOVE_0, "floor": ABOVE_0},
     "sigmoid": {"midpoint": FRACTION, "steepness": POSITIVE, "floor": FRACTION},
     "k_decay": {"k": POSITIVE, "power": POSITIVE, "floor": FRACTION},
@@ -178,10 +210,14 @@ ARGUMENTS: dict[str, dict[str, SearchStrategy[Any]]] = {
     "slanted_triangular": {"cut_frac": FRACTION, "ratio": FROM_1},
     "inverse_time": {"gamma": st.floats(0, allow_infinity=False), "power": st.floats(0, allow_infinity=False)},
     "wave": {
-        "form": st.sampled_from(list(factors.WAVES)), "cycles": st.floats(0.5, 1000), "phase": FRACTION,
-        "cycle_decay": FRACTION, "final": FRACTION, "floor": FRACTION,
+        "form": st.sampled_from(list(factors.WAVES)),
+        "cycles": st.floats(0.5, 1000),
+        "phase": FRACTION,
+        "cycle_decay": FRACTION,
+        "final": FRACTION,
+        "floor": FRACTION,
     },
-}  # fmt: skip
+}
 
 
 def test_every_function_has_its_config_file_and_arguments_here() -> None:
@@ -198,7 +234,7 @@ def test_every_function_has_its_config_file_and_arguments_here() -> None:
 @given(data=st.data(), total_steps=st.integers(1, 200))
 @settings(max_examples=100, deadline=None)
 def test_any_arguments_give_a_factor_for_each_step(name: str, data: DataObject, total_steps: int) -> None:
-    """Finite, from 0 to the peak, of full length; at least the floor where there is one but for the warm-up."""
+    """Finite, from 0 to the peak, one for each step, and after the warm-up at least the floor."""
     args = data.draw(st.fixed_dictionaries(ARGUMENTS[name]))
     factor = curve(name, total_steps, **args)
     assert factor.shape == (total_steps,) and factor.dtype == np.float64

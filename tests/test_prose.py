@@ -13,7 +13,7 @@ REFUSED = (
     "for want of", "the least to tell", "are the least", "at work", "let in", "lets in", "cannot be had", "so it is",
     "goes on", "go on", "will do", "see to", "come to", "comes to", "beside which", "is expected",
 )  # fmt: skip
-PATTERN = re.compile(rf"\b({'|'.join(map(re.escape, REFUSED))})\b", re.IGNORECASE)
+PATTERN = re.compile(rf"\b(?!is (?-i:None))({'|'.join(map(re.escape, REFUSED))})\b", re.IGNORECASE)
 GENERATED = ("sweeps/cpu/report.md", "sweeps/quick/report.md")  # records of the version that made them
 LONGEST = 100
 

@@ -142,7 +142,7 @@ def _by_scheduler_step(spec: TrialSpec) -> Schedule:
 
 
 def _factors(spec: TrialSpec) -> np.ndarray:
-    """Return the factors of a function such as those of `lrbench.factors`: shape (steps,)."""
+    """Return the factors of a function like the ones in `lrbench.factors`: shape (steps,)."""
     steps = scheduler_steps(spec)
     values = locate(spec.scheduler.target)(np.arange(steps), steps, **spec.scheduler.args)
     factors = np.asarray(values, dtype=np.float64)

@@ -78,10 +78,12 @@ def parameter_groups(spec: TrialSpec, net: nn.Module) -> list[dict[str, Any]]:
     The second learns at `bias_lr_factor` times the learning rate. Its weight decay is divided by
     that factor, so that a step shrinks both groups equally.
     """
-    matrices, vectors = [], []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
     for name, weight in net.named_parameters():
         if weight.requires_grad:
-            (matrices if name.endswith("weight") and weight.ndim > 1 else vectors).append(weight)
+            is_matrix = name.endswith("weight") and weight.ndim > 1
+            (matrices if is_matrix else vectors).append(weight)
     factor, decay = spec.optimizer.bias_lr_factor, spec.optimizer.weight_decay
     return [
         {"params": matrices, "lr_factor": 1.0, "weight_decay": decay},

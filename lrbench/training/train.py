@@ -109,21 +109,19 @@ def _evaluate(run: Trainer, recorder: RunRecorder, should_continue: ShouldContin
 
     End the run if it diverged or is pruned.
     """
-    train, last = run.spec.train, recorder.steps == run.spec.train.total_steps
+    is_last = recorder.steps == run.spec.train.total_steps
+    has_test_curve = run.spec.train.test_curve and run.spec.phase == "final"
     recorder.flush_losses()
     if recorder.state == "finished" and len(run.data.holdout):
         _score(run, recorder, "val")
-    if recorder.state == "finished" and train.test_curve and run.spec.phase == "final" and not last:
+    if recorder.state == "finished" and has_test_curve and not is_last:
         _score(run, recorder, "test")
     if recorder.state == "finished" and not run.weights_are_finite():
         recorder.end("diverged", f"a weight is not finite after {recorder.steps} steps")
-    if (
-        recorder.state == "finished"
-        and not last
-        and should_continue
-        and not should_continue(*recorder.evaluations()[-1])
-    ):
-        recorder.end("pruned", f"the pruner stopped it after {recorder.steps} steps")
+    if recorder.state == "finished" and should_continue and not is_last:
+        evaluation, accuracy = recorder.evaluations()[-1]
+        if not should_continue(evaluation, accuracy):
+            recorder.end("pruned", f"the pruner stopped it after {recorder.steps} steps")
 
 
 def _score(run: Trainer, recorder: RunRecorder, part: Literal["val", "test"]) -> None:

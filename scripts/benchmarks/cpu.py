@@ -155,9 +155,7 @@ def main() -> None:
     two evaluations on 5,000 images.
     """
     parser = argparse.ArgumentParser(prog="scripts/bench cpu", description=main.__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=8, help="times that each is trained, each with a seed of its own (8)"
-    )
+    parser.add_argument("--rounds", type=int, default=8, help="trainings of each, every one with another seed (8)")
     chosen = parser.parse_args()
     with ProcessPoolExecutor(CORES, mp_context=multiprocessing.get_context("spawn")) as pool:
         for kind in KINDS:  # the first of each is not counted

@@ -27,10 +27,18 @@ from scripts.benchmarks import record
 
 # airbench94 on all 50,000 images, scored once (https://github.com/KellerJordan/cifar10-airbench).
 SETTING = (
-    "model=fast", "data.holdout_images=0", "data.train_images=null", "train.epochs=9.9", "train.batch_size=1024", "train.eval_epochs=10",
-    "train.label_smoothing=0.2", "optimizer.lr=1.5", "optimizer.weight_decay=0.0013", "optimizer.bias_lr_factor=64",
+    "model=fast",
+    "data.holdout_images=0",
+    "data.train_images=null",
+    "train.epochs=9.9",
+    "train.batch_size=1024",
+    "train.eval_epochs=10",
+    "train.label_smoothing=0.2",
+    "optimizer.lr=1.5",
+    "optimizer.weight_decay=0.0013",
+    "optimizer.bias_lr_factor=64",
     "optimizer.args.momentum=0.85",
-)  # fmt: skip
+)
 FLOOR_SECONDS = (
     0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
 )
@@ -43,7 +51,7 @@ KINDS = (
 
 
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
-    """Return runs that differ in scheduler and seed, as those of a sweep do."""
+    """Return runs that differ in scheduler and seed, like the runs of a sweep."""
     schedulers = ("one_cycle", "warmup_cosine", "cyclic", "rex")
     with initialize_config_module("lrbench.conf", version_base="1.3"):
         made = [parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
@@ -51,7 +59,7 @@ def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
 
 
 def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
-    """Make `resident` train such runs as `kind` says. The first run then compiles, so it does not count."""
+    """Prepare `resident` for runs of `kind`. The first run then compiles, so it does not count."""
     spec = spec.resolved(resolve_device(spec.device))
     data = resident.dataset(spec.data, torch.device(spec.device))
     step = resident.train_step(spec, build_network(spec, data))
@@ -62,7 +70,7 @@ def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
 
 
 def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, list[float]]:
-    """Return when the first counted run started and the last one ended, by the clock, and the accuracies."""
+    """Return the start of the first counted run, the end of the last one, and the accuracies."""
     (warm_up, *counted), resident = specs(overrides, runs + 1), Resident()
     prepare(kind, warm_up, resident)
     train_one(warm_up, resident=resident)
@@ -89,7 +97,7 @@ def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[st
 
 
 def airbench(path: Path) -> dict[str, Any]:
-    """Return what a file of airbench94 says of its own runs, without the first."""
+    """Return the times and accuracies that airbench94 prints, without its first run."""
     dataset = Resident().dataset(specs([], 1)[0].data, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "cifar10").mkdir()
@@ -122,7 +130,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as model.args.width=0.5")
     chosen = parser.parse_args()
     if unknown := set(chosen.kinds.split(",")) - set(KINDS):
-        parser.error(f"--kinds: {', '.join(sorted(unknown))} is none of {', '.join(KINDS)}")
+        parser.error(f"--kinds={','.join(sorted(unknown))}: must be of {', '.join(KINDS)}")
     found: dict[str, Any] = {}
     for kind in chosen.kinds.split(","):
         for at_once in map(int, chosen.at_once.split(",")):

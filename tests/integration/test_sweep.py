@@ -262,7 +262,13 @@ def moody(step, total_steps, *, level):
         os.kill(os.getpid(), signal.SIGSEGV)
     return np.full(step.shape, 1 / level)
 """
-MOODY_YAML = "name: moody\n_target_: moody.moody\ninterval: step\nknobs: {}\nargs: {level: 1}\nsearch: {args: {level: {low: 1, high: 3}}}\n"
+MOODY_YAML = """name: moody
+_target_: moody.moody
+interval: step
+knobs: {}
+args: {level: 1}
+search: {args: {level: {low: 1, high: 3}}}
+"""
 
 
 def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
@@ -225,8 +225,7 @@ def test_search_space_holds_the_peak_rate_and_its_corners_run(name: str) -> None
 
 
 def _ends(distribution: BaseDistribution) -> Sequence[Any]:
-    return (
-        distribution.choices
-        if isinstance(distribution, CategoricalDistribution)
-        else (distribution.low, distribution.high)
-    )  # type: ignore[attr-defined]
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return distribution.low, distribution.high

@@ -1,4 +1,3 @@
-import itertools
 import sys
 from collections.abc import Callable
 
@@ -187,8 +186,9 @@ def test_trains_on_a_gpu(spec: Spec) -> None:
 
 def test_generators_differ_by_seed_and_purpose() -> None:
     seeds = {
-        seeded_generator(seed, purpose).initial_seed()
-        for seed, purpose in itertools.product(range(3), ("weights", "batches"))
+        generator.initial_seed()
+        for seed in range(3)
+        for generator in (seeded_generator(seed, "weights"), seeded_generator(seed, "batches"))
     }
     assert len(seeds) == 6
 
