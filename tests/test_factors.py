@@ -119,7 +119,7 @@ def test_values(name: str, args: dict[str, Any], expected: list[float]) -> None:
     ],
 )
 def test_waves(form: str, phase: float, expected: list[float]) -> None:
-    """Two cycles in eight steps: plain, halved after each cycle, and under an exponential envelope."""
+    """Two cycles in eight steps: plain, halved per cycle, and under an exponential envelope."""
     args = {"form": form, "phase": phase, "cycles": 2}
     halved = np.array(expected) * 0.5 ** ((np.arange(8) + 4 * phase) // 4)
     falling = np.array(expected) * 0.0001 ** (np.arange(8) / 8)
@@ -234,7 +234,7 @@ def test_every_function_has_its_config_file_and_arguments_here() -> None:
 @given(data=st.data(), total_steps=st.integers(1, 200))
 @settings(max_examples=100, deadline=None)
 def test_any_arguments_give_a_factor_for_each_step(name: str, data: DataObject, total_steps: int) -> None:
-    """Finite, from 0 to the peak, one for each step, and after the warm-up at least the floor."""
+    """Each is finite and from 0 to the peak, and after the warm-up at least the floor."""
     args = data.draw(st.fixed_dictionaries(ARGUMENTS[name]))
     factor = curve(name, total_steps, **args)
     assert factor.shape == (total_steps,) and factor.dtype == np.float64

@@ -22,10 +22,12 @@ def build(spec: TrialSpec, net: nn.Module) -> Optimizers:
     weights, others = parameter_groups(spec, net)
     matrices: list[Any] = weights["params"]
     head = dict(net.named_parameters()).get(HEAD)
-    if head is None or any(weight.ndim > 2 for weight in matrices):
+    has_filters = any(weight.ndim > 2 for weight in matrices)
+    if head is None or has_filters:
+        problem = "filters that are not matrices" if has_filters else f"no {HEAD}"
         raise ConfigError(
-            f"optimizer=muon: must have a network of weight matrices and a {HEAD}; "
-            f"model={spec.model.name} has others. Use model=fast."
+            f"optimizer=muon: must have a network of weight matrices with a {HEAD}; "
+            f"model={spec.model.name} has {problem}. Use model=fast."
         )
     weights["params"] = [weight for weight in matrices if weight is not head]
     others["params"] = [*others["params"], head]

@@ -97,7 +97,7 @@ class RunRecorder:
         return {metric: points for metric, points in new.items() if points}
 
     def curves(self) -> dict[str, Curve]:
-        """Return the curves so far, by metric. The learning rate is recorded up to the last step."""
+        """Return the curves so far, by metric. The learning rate's has the last step."""
         if self._points["lr"][-1][0] != self.steps - 1:  # the run ended between two points
             self._add(self.steps - 1, "lr", self.rate)
         curves = {}

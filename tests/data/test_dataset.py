@@ -27,7 +27,12 @@ def source(spec, dtype="uint8", size=24, highest=6, count=None):
             pixels = generator.integers(0, 50, (len(y), size, size, 3))
             pixels += 25 * y[:, None, None, None]
             images[part] = pixels.astype(dtype)
-        return {"x_train": images["train"], "y_train": labels["train"], "x_test": images["test"], "y_test": labels["test"]}
+        return {
+            "x_train": images["train"],
+            "y_train": labels["train"],
+            "x_test": images["test"],
+            "y_test": labels["test"],
+        }
     return ImageSource(7, 24, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), test_images=70, load=load)
 
 def nothing(spec):
@@ -69,9 +74,9 @@ def test_a_run_that_diverged_counts_with_the_chance_of_its_classes(shapes: Spec)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"dtype": "float32"}, "x_train must be uint8 (N, 24, 24, 3) with labels (N,); got float32 (154, 24, 24, 3)"),
-        ({"size": 23}, "x_train must be uint8 (N, 24, 24, 3) with labels (N,); got uint8 (154, 23, 23, 3)"),
-        ({"highest": 7}, "labels must be below 7; got 7"),
+        ({"dtype": "float32"}, "x_train must be uint8 (N, 24, 24, 3); got float32 (154, 24, 24, 3)"),
+        ({"size": 23}, "x_train must be uint8 (N, 24, 24, 3); got uint8 (154, 23, 23, 3)"),
+        ({"highest": 7}, "y_train must be from 0 to 6; got 0 to 7"),
         ({"count": 100}, "data.images=154: must be at most the 100 images of x_train"),
         ({"colour": 3}, "unexpected keyword argument 'colour'"),
     ],

@@ -1,9 +1,9 @@
 """Kills real sweeps, and compares their results with an undisturbed sweep: `scripts/chaos 10`.
 
 Coordinators and workers are killed at random moments, by several signals. Two more sweeps are
-killed in the middle of each kind of write. After each kill the same command starts again. A sweep must end
-with the same runs, trials, report and MLflow runs as the undisturbed sweep. It must not train a
-finished run twice.
+killed in the middle of each kind of write. After each kill the same command starts again. A sweep
+must end with the same runs, trials, report and MLflow runs as the undisturbed sweep. It must not
+train a finished run twice.
 """
 
 import argparse

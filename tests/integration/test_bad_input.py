@@ -91,7 +91,11 @@ CASES = {
         ["scheduler=lambda", "scheduler.args.lr_lambda='1 / epoch'"],
         "division by zero",
     ),
-    "negative formula": ("train", ["scheduler=lambda", "scheduler.args.lr_lambda='0.5 - progress'"], "the rate is -"),
+    "negative formula": (
+        "train",
+        ["scheduler=lambda", "scheduler.args.lr_lambda='0.5 - progress'"],
+        "must be finite and at least 0; got -",
+    ),
     "import in a formula": (
         "train",
         ["scheduler=lambda", "scheduler.args.lr_lambda='__import__(1)'"],
@@ -162,7 +166,7 @@ CASES = {
     "part that looks at the loss": (
         "train",
         ["scheduler=sequence", "scheduler@scheduler.args.parts.second.scheduler=plateau"],
-        "plateau looks at the loss",
+        "must not contain plateau, which follows the loss",
     ),
     "fractions that make more than one": (
         "train",
@@ -198,7 +202,7 @@ def _refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
 def test_a_gpu_that_is_not_there(command: Command, tmp_path: Path, start: list[str]) -> None:
     _refused(
         command(*start, *SMALL, "device=cuda:99"),
-        f"device=cuda:99: torch sees {torch.cuda.device_count()} GPUs here; device=cpu or device=auto will do",
+        f"device=cuda:99: must be a GPU of this machine; torch sees {torch.cuda.device_count()}. Use device=cpu",
     )
     assert list(tmp_path.iterdir()) == []
 

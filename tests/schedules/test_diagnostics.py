@@ -1,26 +1,18 @@
-from collections.abc import Callable
+import re
 
 import pytest
-import torch
-from rich.console import Console
 
 from lrbench.config.compose import load_config, parse_spec
-from lrbench.orchestration.progress import status_log
 from lrbench.schedules.diagnostics import schedule_warnings
 from lrbench.schedules.table import schedule_table
-from lrbench.spec import ConfigError, TrialSpec
-from lrbench.training.preflight import preflight
-from lrbench.training.resident import Resident
-from tests.conftest import ROOT, SMALL
+from lrbench.spec import ConfigError
+from tests.conftest import ROOT, SMALL, Spec
 
-Spec = Callable[..., TrialSpec]
 SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.yaml"))
 STEPS = 100
 LENGTH = ("train.epochs=5", "optimizer.lr=0.5")  # 640 images in batches of 32: 20 steps an epoch
 
-BY_DESIGN = dict.fromkeys(
-    ("constant", "warmup", "warmup_constant"), "it never decays"
-)  # what the default of a file is told, as it is true and meant
+BY_DESIGN = ("constant", "warmup", "warmup_constant")  # their files have one warning, which is true and intended
 
 TORCH = "torch.optim.lr_scheduler"
 WARM_UP = f"{{_target_: {TORCH}.LinearLR, args: {{start_factor: 0.1, total_iters: 10}}}}"
@@ -47,20 +39,26 @@ def chained(*members: str) -> list[str]:
     return ["scheduler=chained", f"scheduler.args.schedulers=[{', '.join(members)}]"]
 
 
-def _found(spec: Spec, *overrides: str) -> list[str]:
-    described = spec(*LENGTH, *overrides)
-    return schedule_warnings(described, schedule_table(described))
+def _warnings(spec: Spec, *overrides: str) -> list[str]:
+    run = spec(*LENGTH, *overrides)
+    return schedule_warnings(run, schedule_table(run))
 
 
-@pytest.mark.parametrize("epochs", ["1", "2", "5", "7.8", "50"])
-def test_the_defaults_give_no_finding(epochs: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [1, 7.8])
+def test_the_defaults_give_no_warning(epochs: float) -> None:
+    """At 20 steps, rounding to whole steps matters most. 7.8 epochs end inside an epoch.
+
+    Runs of 2, 5 and 50 epochs had the same warnings.
+    """
     for name in SCHEDULERS:
-        described = parse_spec(load_config("config", [*SMALL, f"scheduler={name}", f"train.epochs={epochs}"]))
-        found = schedule_warnings(described, schedule_table(described))
+        run = parse_spec(load_config("config", [*SMALL, f"scheduler={name}", f"train.epochs={epochs}"]))
+        warnings = schedule_warnings(run, schedule_table(run))
         if name in BY_DESIGN:
-            assert len(found) == 1 and BY_DESIGN[name] in found[0]
+            (warning,) = warnings
+            assert warning.startswith("it never decays")
         else:
-            assert not found, name
+            assert not warnings, name
 
 
 TRAPS = {
@@ -88,7 +86,7 @@ TRAPS = {
     ),
     "beta1": (
         ["scheduler=one_cycle", "optimizer=adamw", "scheduler.args.cycle_momentum=true"],
-        "place of optimizer.args.betas",
+        "instead of optimizer.args.betas",
         1,
     ),
     "max_lr by hand, OneCycleLR": (
@@ -103,13 +101,13 @@ TRAPS = {
     ),
     "CyclicLR after a warm-up": (
         sequential(WARM_UP, CYCLIC),
-        "schedulers[1].args.base_lr=0.01 is where the rate drops to",
+        "the learning rate drops to scheduler.args.schedulers[1].args.base_lr=0.01",
         None,
     ),
     "cosine past its end": (["scheduler=cosine", "scheduler.args.T_max=50"], "scheduler.args.T_max=100", None),
     "cosine past its end, by its knob": (
         ["scheduler=cosine", "scheduler.knobs.length=0.6"],
-        "args.T_max=60 is over before",
+        "args.T_max=60 ends before",
         None,
     ),
     "cosine in a sequence": (sequential(WARM_UP, COSINE.replace("90", "40")), "schedulers[1].args.T_max=90", None),
@@ -129,7 +127,11 @@ TRAPS = {
         1,
     ),
     "zero for half, the key": (["scheduler=polynomial", "scheduler.knobs.length=0.5"], "scheduler.knobs.length", 1),
-    "never decayed": (["scheduler=linear", "scheduler.args.end_factor=0.8"], "the last rate is 80 % of the peak", 1),
+    "never decayed": (
+        ["scheduler=linear", "scheduler.args.end_factor=0.8"],
+        "the last learning rate is 80 % of the peak",
+        1,
+    ),
     "a jump": (sequential(WARM_UP, DECAY.replace("0.96", "0.97"), milestone=5), "jumps from", 1),
     "a cut triangle": (
         ["scheduler=cyclic", "scheduler.args.step_size_up=20", "scheduler.args.step_size_down=20"],
@@ -158,10 +160,13 @@ TRAPS = {
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_traps(spec: Spec, trap: str) -> None:
     overrides, sentence, count = TRAPS[trap]
-    found = _found(spec, *overrides)
-    assert any(sentence in finding for finding in found), found
-    assert all("\n" not in finding and not finding.endswith(".") for finding in found)
-    assert count is None or len(found) == count, found
+    warnings = _warnings(spec, *overrides)
+    assert any(sentence in warning for warning in warnings), warnings
+    assert count is None or len(warnings) == count, warnings
+    for warning in warnings:
+        assert re.search(r"\b(scheduler\.\w|optimizer\.lr)|it never decays", warning)  # the key
+        assert re.search(r": (set|put it first, or set) (scheduler|optimizer)", warning)  # the remedy
+        assert "\n" not in warning and not warning.endswith(".")
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
@@ -181,33 +186,6 @@ def test_the_traps_are_what_torch_does(spec: Spec) -> None:
     )
 
 
-def test_a_scheduler_always_begins_on_a_new_optimizer(spec: Spec) -> None:
-    """Torch's second scheduler on a used optimizer starts from the old `initial_lr`, whatever the
-    rate is set to before.
-    """
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    optimizer.param_groups[0]["lr"] = 0.5
-    torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    optimizer.step()
-    assert optimizer.param_groups[0]["initial_lr"] == 0.1
-    first, second = (
-        schedule_table(spec(*LENGTH, "scheduler=constant", f"optimizer.lr={lr}")).lr[0] for lr in (0.1, 0.5)
-    )
-    assert (first, second) == (0.1, 0.5)
-
-
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_weight_decay_follows_the_rate(optimizer: type[torch.optim.Optimizer]) -> None:
-    """As the catalogue says: a step of rate 0.1 and weight decay 0.2 takes a fiftieth of a weight
-    that has no gradient.
-    """
-    weight = torch.ones(1, requires_grad=True)
-    weight.grad = torch.zeros(1)
-    optimizer([weight], lr=0.1, weight_decay=0.2).step()  # type: ignore[call-arg]
-    assert weight.item() == pytest.approx(0.98)
-
-
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -219,7 +197,7 @@ def test_weight_decay_follows_the_rate(optimizer: type[torch.optim.Optimizer]) -
 )
 def test_what_torch_refuses_is_refused_before_training(spec: Spec, overrides: list[str]) -> None:
     with pytest.raises(ConfigError, match="scheduler="):
-        _found(spec, *overrides)
+        _warnings(spec, *overrides)
 
 
 @pytest.mark.parametrize(
@@ -240,18 +218,4 @@ def test_what_torch_refuses_is_refused_before_training(spec: Spec, overrides: li
     ids=" ".join,
 )
 def test_no_false_alarm(spec: Spec, overrides: list[str]) -> None:
-    assert _found(spec, *overrides) == []
-
-
-def test_said_before_training(spec: Spec) -> None:
-    said: list[str] = []
-    preflight([spec("scheduler=constant")], Resident(), said.append)
-    assert said[0].startswith("constant: it never decays")
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_what_is_said_stays(terminal: bool) -> None:
-    console = Console(force_terminal=terminal, record=True, quiet=False, width=200)
-    with status_log(console) as say:
-        say("scheduler.args.schedulers[a] is told")
-    assert "scheduler.args.schedulers[a] is told" in console.export_text()
+    assert _warnings(spec, *overrides) == []

@@ -1,9 +1,9 @@
-"""What makes lrbench fast changes no result beyond the noise of seeds: compared with a plain loop
-in float32.
-"""
+"""Fast training gives the accuracy of a plain loop in float32, within the noise of seeds."""
 
 import statistics
 from collections.abc import Callable
+
+import pytest
 
 from lrbench.spec import TrialSpec
 from lrbench.training.device import resolve_device
@@ -13,7 +13,8 @@ from scripts.benchmarks import cpu
 SEEDS = range(16)
 
 
-def test_a_plain_loop_in_float32_comes_to_the_same_accuracy(spec: Callable[..., TrialSpec]) -> None:
+@pytest.mark.slow
+def test_fast_training_gives_the_accuracy_of_a_plain_loop(spec: Callable[..., TrialSpec]) -> None:
     runs = [
         spec(
             "data.images=560",
