@@ -1,5 +1,7 @@
-"""Several runs as one: their weights stacked, the network mapped over them, their rates a table
-[runs, steps] on the device.
+"""The time of several runs as one, compared with the same runs one after the other.
+
+The weights of the runs are stacked, and the network is mapped over them. Their learning rates are a
+table (runs, steps) on the device.
 """
 
 import argparse
@@ -23,7 +25,7 @@ Tensors = dict[str, Tensor]
 
 
 class Fused:
-    """Runs of SGD that differ in nothing but their rates, so that they share batches too.
+    """Runs of SGD that differ only in their learning rates, so they share their batches too.
 
     On a GPU, a step is one CUDA graph.
     """
@@ -38,10 +40,11 @@ class Fused:
         steps = range(self.spec.train.total_steps)
         self.rates = torch.tensor([[table.rate(step) for step in steps] for table in tables], device=self.device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._begin()
+        self.state = {}
+        self._reset()
 
-    def _begin(self) -> None:
-        """Put the runs at their beginning, in place where they have been before."""
+    def _reset(self) -> None:
+        """Put the runs at their first step, in place: a graph knows its tensors by address."""
         self.run = Trainer(self.spec, self.resident)
         net, runs = self.run.net.train(), len(self.rates)
         trained = {name: weight.detach() for name, weight in net.named_parameters() if weight.requires_grad}
@@ -49,11 +52,8 @@ class Fused:
         state = {name: value.expand(runs, *value.shape).clone() for name, value in {**trained, **buffers}.items()}
         state |= {f"momentum of {name}": torch.zeros_like(state[name]) for name in trained}
         state["step"] = torch.zeros(1, dtype=torch.int64, device=self.device)
-        if hasattr(self, "state"):
-            for name, value in state.items():
-                self.state[name].copy_(value)
-        else:
-            self.state = state
+        for name, value in state.items():
+            self.state.setdefault(name, value).copy_(value)
         self.weights = {name: self.state[name] for name in trained}
         self.statistics = {name: self.state[name] for name in buffers}
         named = {weight: name for name, weight in net.named_parameters()}
@@ -62,8 +62,8 @@ class Fused:
         }
 
     def train(self) -> list[float]:
-        """Train all runs from the beginning, and return their test accuracies."""
-        self._begin()
+        """Train all runs from their first step, and return their test accuracies."""
+        self._reset()
         for images, labels in self.run.batches():
             if self.device.type != "cuda":
                 self.step(images, labels)
@@ -75,7 +75,7 @@ class Fused:
         return [self._accuracy(number) for number in range(len(self.rates))]
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Make a step of every run, and return their losses (runs,)."""
+        """Make a step of every run, and return the losses: shape (runs,)."""
 
         def loss_of(weights: Tensors, statistics: Tensors) -> Tensor:
             with self.run.train_step.autocast():
@@ -94,7 +94,7 @@ class Fused:
         return losses  # type: ignore[no-any-return]
 
     def _capture(self, images: Tensor, labels: Tensor) -> torch.cuda.CUDAGraph:
-        """Return a step as a graph; the runs are where they were."""
+        """Return a step as a graph. The state of the runs does not change."""
         before = {name: value.clone() for name, value in self.state.items()}
         self._images, self._labels = images.clone(), labels.clone()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -111,52 +111,51 @@ class Fused:
         return graph
 
     def _accuracy(self, number: int) -> float:
-        own = {name: self.state[name][number] for name in (*self.weights, *self.statistics)}
-        self.run.net.load_state_dict(own, strict=False)
+        """Return the test accuracy of a run."""
+        state = {name: self.state[name][number] for name in (*self.weights, *self.statistics)}
+        self.run.net.load_state_dict(state, strict=False)
         return self.run.evaluate(self.run.data.test)[1]
 
 
 def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
-    """Return seconds a run, one after the other as the product trains them and as one, of runs with
-    one seed.
-    """
+    """Return the seconds per run in both ways, for runs with the same seed."""
     runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
     fused = Fused(runs)
-    train_one(runs[0])  # the first of each is not counted
+    resident = Resident()
+    train_one(runs[0], resident=resident)  # a warm-up of both ways, which is not counted
     fused.train()
     seconds, accuracies = {"apart": 0.0, "fused": 0.0}, {}
     for _ in range(rounds):
-        began = time.perf_counter()
-        accuracies["apart"] = [train_one(spec).last("test/accuracy") for spec in runs]
+        started = time.perf_counter()
+        accuracies["apart"] = [train_one(spec, resident=resident).last("test/accuracy") for spec in runs]
         between = time.perf_counter()
         accuracies["fused"] = fused.train()
-        seconds["apart"] += between - began
+        seconds["apart"] += between - started
         seconds["fused"] += time.perf_counter() - between
     per_run = {f"seconds a run, {way}": round(total / rounds / at_once, 3) for way, total in seconds.items()}
-    shown = {f"test accuracies, {way}": [round(score, 4) for score in found] for way, found in accuracies.items()}
-    return {**per_run, "fused is faster by": round(seconds["apart"] / seconds["fused"], 2), **shown}
+    scores = {f"test accuracies, {way}": [round(value, 4) for value in values] for way, values in accuracies.items()}
+    return {**per_run, "fused is faster by": round(seconds["apart"] / seconds["fused"], 2), **scores}
 
 
 def main() -> None:
-    """Train runs of one seed as one and one after the other, at airbench94's setting, at several
-    widths; print seconds a run.
+    """Train runs of one seed as one, and one after the other, and print the seconds per run.
+
+    The setting is airbench94's, with networks of several widths.
     """
     parser = argparse.ArgumentParser(prog="scripts/bench fused", description=main.__doc__)
     parser.add_argument("--widths", default="1,0.5,0.25", help="of the network (1,0.5,0.25)")
     parser.add_argument("--at-once", default="2,4,8", help="runs in one (2,4,8)")
-    parser.add_argument("--rounds", type=int, default=2, help="times that each is trained (2)")
+    parser.add_argument("--rounds", type=int, default=2, help="trainings of each (2)")
     parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as train.epochs=1")
-    chosen = parser.parse_args()
-    found = {}
-    for width in chosen.widths.split(","):
-        for at_once in map(int, chosen.at_once.split(",")):
+    options = parser.parse_args()
+    results = {}
+    for width in options.widths.split(","):
+        for at_once in map(int, options.at_once.split(",")):
             name = f"width {width}, {at_once} at once"
-            found[name] = measure([f"model.args.width={width}", *chosen.overrides], at_once, chosen.rounds)
-            print(f"{name}: {found[name]}", flush=True)
-    gpu_name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    record.keep(
-        "fused", {"GPU": gpu_name, "setting": [*gpu.SETTING, *chosen.overrides], "rounds": chosen.rounds, **found}
-    )
+            results[name] = measure([f"model.args.width={width}", *options.overrides], at_once, options.rounds)
+            print(f"{name}: {results[name]}", flush=True)
+    setting = [*gpu.SETTING, *options.overrides]
+    record.keep("fused", {"GPU": gpu.gpu_name(), "setting": setting, "rounds": options.rounds, **results})
 
 
 if __name__ == "__main__":

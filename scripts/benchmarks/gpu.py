@@ -1,5 +1,6 @@
-"""Runs an hour on one GPU at the setting of airbench94: eager, as a CUDA graph, compiled; several
-at once; and airbench94 beside them.
+"""The runs per hour on one GPU, at the setting of airbench94.
+
+Compares eager, graph and compiled training, several processes at once, and airbench94 itself.
 """
 
 import argparse
@@ -39,23 +40,20 @@ SETTING = (
     "optimizer.bias_lr_factor=64",
     "optimizer.args.momentum=0.85",
 )
-FLOOR_SECONDS = (
-    0.80  # of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, and 1.67e12 bytes at 4.8 TB/s, one after the other
-)
-KINDS = (
-    "eager",
-    "graph",
-    "graph-cudnn",
-    "compiled-graph",
-)  # cudnn: where cuDNN tries its algorithms first, and takes the fastest
+# The shortest time of such a run on an H200: 3.58e14 FLOP at 790 TFLOP/s, then 1.67e12 bytes at
+# 4.8 TB/s.
+FLOOR_SECONDS = 0.80
+KINDS = ("eager", "graph", "graph-cudnn", "compiled-graph")  # in graph-cudnn, cuDNN tries all algorithms first
 
 
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
     """Return runs that differ in scheduler and seed, like the runs of a sweep."""
     schedulers = ("one_cycle", "warmup_cosine", "cyclic", "rex")
     with initialize_config_module("lrbench.conf", version_base="1.3"):
-        made = [parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
-    return [made[number % len(made)].model_copy(update={"seed": number}) for number in range(runs)]
+        different = [
+            parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers
+        ]
+    return [different[number % len(different)].model_copy(update={"seed": number}) for number in range(runs)]
 
 
 def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
@@ -80,12 +78,12 @@ def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, lis
 
 
 def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[str, Any]:
-    """Return how many runs an hour so many processes train, where each trains `runs` of them."""
+    """Return the runs per hour of `at_once` processes that train `runs` runs each."""
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
-        done = [pool.submit(train, kind, overrides, runs) for _ in range(at_once)]
-        begun, ended, accuracies = zip(*(future.result() for future in done), strict=True)
-    # Only while all were at it: they do not begin and end together.
-    seconds = statistics.mean(end - begin for begin, end in zip(begun, ended, strict=True)) / (runs * at_once)
+        futures = [pool.submit(train, kind, overrides, runs) for _ in range(at_once)]
+        starts, ends, accuracies = zip(*(future.result() for future in futures), strict=True)
+    # The mean over the processes, because they do not start and end together.
+    seconds = statistics.mean(end - start for start, end in zip(starts, ends, strict=True)) / (runs * at_once)
     scores = [score for process in accuracies for score in process]
     return {
         "seconds a run": round(seconds, 3),
@@ -100,51 +98,52 @@ def airbench(path: Path) -> dict[str, Any]:
     """Return the times and accuracies that airbench94 prints, without its first run."""
     dataset = Resident().dataset(specs([], 1)[0].data, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "cifar10").mkdir()
-        for name, split in (("train", dataset.train), ("test", dataset.test)):  # where it looks before it downloads
-            torch.save(
-                {"images": split.images, "labels": split.labels, "classes": list(range(10))},
-                f"{folder}/cifar10/{name}.pt",
-            )
+        cache = Path(folder) / "cifar10"  # it looks here before it downloads
+        cache.mkdir()
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            content = {"images": split.images, "labels": split.labels, "classes": list(range(dataset.classes))}
+            torch.save(content, cache / f"{name}.pt")
         done = subprocess.run([sys.executable, path.absolute()], cwd=folder, capture_output=True, text=True, check=True)
-    seconds = [float(found) for found in re.findall(r"\|\s+eval\s+\|.*\|\s*([\d.]+)\s*\|$", done.stdout, re.MULTILINE)][
-        1:
-    ]
-    middle = statistics.median(seconds)
+    times = re.findall(r"\|\s+eval\s+\|.*\|\s*([\d.]+)\s*\|$", done.stdout, re.MULTILINE)
+    seconds = statistics.median(float(time) for time in times[1:])
     return {
-        "seconds a run": round(middle, 3),
-        "runs an hour": round(3600 / middle),
+        "seconds a run": round(seconds, 3),
+        "runs an hour": round(3600 / seconds),
         "says": done.stdout.strip().splitlines()[-2],
     }
 
 
+def gpu_name() -> str:
+    """Return the name of the GPU for a record."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
 def main() -> None:
-    """Train at airbench94's setting in each way and at each number at once, and print runs an hour
-    and the part of the floor.
+    """Train at airbench94's setting in several ways, and print the runs per hour.
+
+    Also prints them as a part of the floor, the shortest time that the hardware allows.
     """
     parser = argparse.ArgumentParser(prog="scripts/bench gpu", description=main.__doc__)
     parser.add_argument("--runs", type=int, default=16, help="counted runs of each process (16)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"ways to train ({','.join(KINDS)})")
     parser.add_argument("--at-once", default="1,2,4", help="processes at once (1,2,4)")
-    parser.add_argument("--airbench", type=Path, help="airbench94.py, to be timed in the same call")
+    parser.add_argument("--airbench", type=Path, help="path of airbench94.py, to time it too")
     parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as model.args.width=0.5")
-    chosen = parser.parse_args()
-    if unknown := set(chosen.kinds.split(",")) - set(KINDS):
-        parser.error(f"--kinds={','.join(sorted(unknown))}: must be of {', '.join(KINDS)}")
-    found: dict[str, Any] = {}
-    for kind in chosen.kinds.split(","):
-        for at_once in map(int, chosen.at_once.split(",")):
+    options = parser.parse_args()
+    kinds = options.kinds.split(",")
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        parser.error(f"--kinds={','.join(unknown)}: must be of {', '.join(KINDS)}")
+    results: dict[str, Any] = {}
+    for kind in kinds:
+        for at_once in map(int, options.at_once.split(",")):
             name = f"{kind}, {at_once} at once"
-            found[name] = measure(kind, chosen.overrides, chosen.runs, at_once)
-            print(f"{name}: {found[name]}", flush=True)
-    if chosen.airbench:
-        found["airbench94.py"] = airbench(chosen.airbench)
-        print(f"airbench94.py: {found['airbench94.py']}")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    record.keep(
-        "gpu",
-        {"GPU": gpu, "setting": [*SETTING, *chosen.overrides], "counted runs of each process": chosen.runs, **found},
-    )
+            results[name] = measure(kind, options.overrides, options.runs, at_once)
+            print(f"{name}: {results[name]}", flush=True)
+    if options.airbench:
+        results["airbench94.py"] = airbench(options.airbench)
+        print(f"airbench94.py: {results['airbench94.py']}")
+    circumstances = {"setting": [*SETTING, *options.overrides], "counted runs of each process": options.runs}
+    record.keep("gpu", {"GPU": gpu_name(), **circumstances, **results})
 
 
 if __name__ == "__main__":

@@ -25,15 +25,15 @@ def test_crops_and_flips_are_windows_of_the_padded_image(spec: Spec) -> None:
     split = Split(image.expand(64, -1, -1, -1).contiguous(), torch.zeros(64, dtype=torch.int64))
     data = dataclasses.replace(load_dataset(settings, CPU, data_root()), train=split)
     (batch, _), *_ = Batches(data, settings, 64, torch.Generator().manual_seed(0)).epoch(0)
-    padded = torch.nn.functional.pad(image.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), mode="reflect").permute(
-        0, 2, 3, 1
-    )
+    channels_first = image.permute(0, 3, 1, 2).float()
+    padded = torch.nn.functional.pad(channels_first, (2, 2, 2, 2), mode="reflect").permute(0, 2, 3, 1)
     windows = [padded[:, y : y + 32, x : x + 32] for y in range(5) for x in range(5)]
     allowed = [Normalize(data, CPU)(window) for window in windows + [window.flip(2) for window in windows]]
-    found = {
-        next(number for number, one in enumerate(allowed) if torch.allclose(one[0], each, atol=1e-5)) for each in batch
+    drawn = {
+        next(number for number, window in enumerate(allowed) if torch.allclose(window[0], crop, atol=1e-5))
+        for crop in batch
     }
-    assert len(found) > 20
+    assert len(drawn) > 20
 
 
 def test_alternating_flip_mirrors_every_other_epoch(spec: Spec) -> None:
@@ -50,3 +50,30 @@ def test_normalize(spec: Spec) -> None:
     images = data.train.images
     by_hand = (images.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(Normalize(data, CPU)(images), by_hand, atol=1e-5, rtol=0)
+
+
+def test_batches_of_another_size(shapes: Spec) -> None:
+    settings = shapes("data.crop_padding=3", "data.flip=random").data
+    data = load_dataset(settings, CPU, data_root())
+    batches = list(Batches(data, settings, 40, torch.Generator().manual_seed(0)).epoch(0))
+    assert [images.shape for images, _ in batches] == [(40, 3, 24, 24)] * 3  # of 140 images
+    assert Normalize(data, CPU)(data.test.images).shape == (70, 3, 24, 24)
+
+
+def test_batches_follow_their_generator(spec: Spec) -> None:
+    settings = spec("data.crop_padding=2", "data.flip=random").data
+    data = load_dataset(settings, CPU, data_root())
+    one, again, other = (
+        next(Batches(data, settings, 64, torch.Generator().manual_seed(seed)).epoch(0))[0] for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_an_epoch_can_begin_later(spec: Spec) -> None:
+    """The draws of an epoch do not depend on its first batch."""
+    settings = spec("data.crop_padding=2", "data.flip=random").data
+    data = load_dataset(settings, CPU, data_root())
+    whole, rest = (list(Batches(data, settings, 64, torch.Generator()).epoch(0, first)) for first in (0, 7))
+    assert len(rest) == 3
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(whole[7:], rest, strict=True))

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="session")
 def cifar10() -> DataSpec:
-    """CIFAR-10 as a user gets it: in the default cache, brought there if it is not."""
+    """CIFAR-10 from the default cache, which is filled first if it is empty."""
     spec = parse_spec(load_config("config", ["data.train_images=null"])).data
     load_dataset(spec, CPU, data_root())
     return spec
@@ -42,27 +42,26 @@ def test_one_short_run_on_cifar10_reaches_45_percent(cifar10: DataSpec) -> None:
     assert abs(result.last("test/accuracy") - result.last("val/accuracy")) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("cifar10")
 def test_a_damaged_cache_is_found_and_made_again(cifar10: DataSpec, tmp_path: Path) -> None:
     good = (data_root() / "cifar10.npz").read_bytes()
     for damaged in (good[: len(good) // 2], good[:1_000_000] + b"\xff" * 9 + good[1_000_009:], b""):
         (tmp_path / "cifar10.npz").write_bytes(damaged)
-        said: list[str] = []
-        assert _read_cache(tmp_path / "cifar10.npz", said.append) is None
-        assert "is damaged and will be made again" in said[0]
+        lines: list[str] = []
+        assert _read_cache(tmp_path / "cifar10.npz", lines.append) is None
+        assert "is damaged and will be made again" in lines[0]
 
 
 def test_files_of_the_original_set_are_read(tmp_path: Path) -> None:
-    """Not the real files, which have other sums: torchvision refuses them, and the message says
-    where real ones go.
-    """
+    """A wrong file has another MD5 sum, so torchvision refuses it."""
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"no pickle")
     with pytest.raises(RuntimeError, match="not found or corrupted"):
         _from_own_files(tmp_path, print)
 
 
-def test_no_way_to_the_data_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_source_the_message_lists_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(root: Path, log: Log) -> Arrays:
         raise OSError("no route to host")
 

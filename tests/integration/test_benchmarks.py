@@ -1,4 +1,4 @@
-"""What the benchmarks measure beside lrbench is the same training."""
+"""The training that the benchmarks compare with lrbench is the same training."""
 
 import itertools
 
@@ -6,24 +6,58 @@ import pytest
 import torch
 
 from lrbench.schedules.table import start_schedule
+from lrbench.training.device import resolve_device
 from lrbench.training.resident import Resident
+from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
+from scripts.benchmarks import cpu, gpu
 from scripts.benchmarks.fused import Fused
 from tests.conftest import Spec
 
-STEPS = 5  # later, rounding has grown: a ReLU is on in one of two runs, and off in the other
+STEPS = 5  # later, rounding errors have grown: a ReLU is on in one of two runs, and off in the other
+SCHEDULERS = ("one_cycle", "constant", "cosine")
+TINY = ("data.images=168", "data.holdout_images=8", "train.batch_size=16", "train.epochs=0.5")  # 5 steps
+NETWORKS = [["model.args.pool=after", "model.args.width=0.05"], ["model=resnet20", "model.args.width=1"]]
 
 
-@pytest.mark.parametrize("overrides", [["model.args.pool=after"], ["model=resnet20", "model.args.width=4"]])
-def test_fused_runs_are_the_runs_apart(spec: Spec, overrides: list[str]) -> None:
-    common = ["train.precision=float32", "train.epochs=1", "phase=final", "optimizer.lr=0.05", *overrides]
-    runs = [spec(*common, f"scheduler={name}") for name in ("one_cycle", "constant", "cosine")]
+@pytest.mark.parametrize("network", NETWORKS, ids=["fast_quarter", "resnet20"])
+def test_fused_runs_are_the_runs_apart(spec: Spec, network: list[str]) -> None:
+    common = [*TINY, "train.precision=float32", "phase=final", "optimizer.lr=0.05", *network]
+    runs = [spec(*common, f"scheduler={name}") for name in SCHEDULERS]
     fused = Fused(runs)
     losses = torch.stack([fused.step(*batch) for batch in itertools.islice(fused.run.batches(), STEPS)])
+    assert losses.shape == (STEPS, len(runs))
     for number, run in enumerate(runs):
         apart, schedule = Trainer(run, Resident()), start_schedule(run)
         for step, batch in enumerate(itertools.islice(apart.batches(), STEPS)):
             apart.set_rate(schedule, step)
             assert float(apart.step(*batch)) == pytest.approx(float(losses[step, number]), rel=1e-3)
-    assert len(set(losses[-1].tolist())) == len(runs)  # the rates are the runs' own
-    assert fused.train() == fused.train()  # it begins anew
+    assert len(set(losses[-1].tolist())) == len(runs)  # each run has its own learning rates
+    assert fused.train() == fused.train()  # the second training starts from the first step again
+
+
+def test_the_plain_loop_learns_like_lrbench(spec: Spec) -> None:
+    """`scripts/bench cpu` compares their accuracies over seeds. Here both learn at all."""
+    overrides = ["data.images=560", "data.holdout_images=400", "data.flip=none", "train.epochs=2", "phase=search"]
+    run = spec(*overrides).resolved(resolve_device("cpu"))
+    accuracies = [train_one(run).last("val/accuracy"), cpu.plain(run, threads=1, loader_workers=0)]
+    assert all(0.3 < accuracy <= 1 for accuracy in accuracies), accuracies
+
+
+def test_the_summary_compares_times_of_the_same_round_and_accuracies() -> None:
+    fast, plain = "lrbench, a run a core", "plain loop, a run a core"
+    rounds = [dict.fromkeys(cpu.KINDS, (6.0, 0.5)) | {fast: (seconds, 0.5)} for seconds in (1.0, 2.0, 3.0)]
+    for results, accuracy in zip(rounds, (0.4, 0.5, 0.6), strict=True):
+        results[plain] = (6.0, accuracy)
+    summary = cpu.summary(rounds)
+    assert summary[f"times as long as '{fast}': median, least, most"][plain] == [3.0, 2.0, 6.0]
+    assert summary["seconds a run, median"][fast] == 2.0
+    assert summary["standard deviation"] == {plain: 0.1, fast: 0.0}
+    assert summary["difference of the accuracies, in standard errors"] == 0.0
+
+
+def test_runs_of_the_gpu_benchmark_differ_in_scheduler_and_seed() -> None:
+    runs = gpu.specs(["device=cpu"], 5)
+    assert [run.scheduler.name for run in runs] == ["one_cycle", "warmup_cosine", "cyclic", "rex", "one_cycle"]
+    assert [run.seed for run in runs] == [0, 1, 2, 3, 4]
+    assert {run.train.total_steps for run in runs} == {475}  # 9.9 epochs of 48 batches

@@ -1,4 +1,4 @@
-"""The pass that runs share, on the CPU; and its CUDA graph, where there is a GPU."""
+"""The train step on the CPU, and its CUDA graph on machines with a GPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,66 +11,17 @@ from torch.utils._pytree import tree_leaves
 
 from lrbench.data.batches import Normalize
 from lrbench.schedules.table import start_schedule
-from lrbench.spec import TrialSpec
 from lrbench.training import trainer
 from lrbench.training.device import resolve_device
 from lrbench.training.resident import Resident
+from lrbench.training.throughput import measure_throughput
 from lrbench.training.train import train_one
 from lrbench.training.train_step import GRADIENT_TOLERANCE, StepSignature, TrainStep
 from lrbench.training.trainer import Trainer, build_network
+from tests.conftest import Spec
 
-Spec = Callable[..., TrialSpec]
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-
-
-def test_a_run_after_others_is_as_a_run_alone(spec: Spec) -> None:
-    run, resident = spec("optimizer.lr=0.3"), Resident()
-    alone = train_one(run).without_times()
-    for other in (
-        ["seed=9"],
-        ["scheduler=one_cycle", "train.epochs=3"],
-        ["optimizer=adamw"],
-        ["optimizer=muon"],
-        ["optimizer.lr=1e30"],
-    ):
-        train_one(spec("optimizer.search.lr.high=1e31", *other), resident=resident)
-    assert train_one(run, resident=resident).without_times() == alone
-
-
-def test_runs_with_one_signature_share_a_train_step(spec: Spec) -> None:
-    resident = Resident()
-
-    def step(*overrides: str) -> TrainStep:
-        run = spec("train.precision=float32", *overrides)
-        return resident.train_step(run, build_network(run, resident.dataset(run.data, CPU)))
-
-    first, net = step(), step().net
-    other = step("scheduler=rex", "seed=5", "optimizer=adamw", "train.epochs=3", "optimizer.weight_decay=0")
-    assert other is first
-    assert other.net is net
-    assert step("model.args.activation=silu") is not first
-    assert step("train.batch_size=16") is not step("train.label_smoothing=0.1")
-
-
-def test_a_shared_step_has_the_weights_of_its_run(spec: Spec) -> None:
-    resident, run = Resident(), spec("seed=5")
-    first = resident.train_step(spec(), build_network(spec(), resident.dataset(run.data, CPU)))
-    fresh = build_network(run, resident.dataset(run.data, CPU))
-    wanted = {name: value.clone() for name, value in fresh.state_dict().items()}
-    assert resident.train_step(run, fresh) is first
-    torch.testing.assert_close(dict(first.net.state_dict()), wanted)
-
-
-def test_the_last_two_data_sets_stay_loaded(spec: Spec) -> None:
-    resident = Resident()
-    search, final, other = (spec(f"data.train_images={images}").data for images in (100, 200, 300))
-    first = resident.dataset(search, CPU)
-    resident.dataset(final, CPU)
-    assert resident.dataset(search, CPU) is first
-    resident.dataset(other, CPU)
-    resident.dataset(final, CPU)
-    assert resident.dataset(search, CPU) is not first
 
 
 def test_gradients_are_those_of_the_last_batch(spec: Spec) -> None:
@@ -86,22 +37,22 @@ def test_gradients_are_those_of_the_last_batch(spec: Spec) -> None:
 
 
 class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes each operation that has tensors on more than one device."""
+    """Records each operation that has tensors on more than one device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[str] = []
+        self.operations: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        places = {value.device for value in tree_leaves((args, kwargs, out)) if isinstance(value, Tensor)}
-        if len(places) > 1:
-            self.found.append(str(func))
+        devices = {value.device for value in tree_leaves((args, kwargs, out)) if isinstance(value, Tensor)}
+        if len(devices) > 1:
+            self.operations.append(str(func))
         return out
 
 
 def unfused(init: Callable[..., None]) -> Callable[..., None]:
-    """Makes an optimizer without its fused kernels, which are not for the meta device."""
+    """Builds an optimizer without its fused kernels, which the meta device lacks."""
     return lambda *args, **options: init(*args, **{**options, "fused": False})
 
 
@@ -117,8 +68,8 @@ def test_within_an_epoch_nothing_waits_for_the_device(
     monkeypatch.setattr(trainer, "build_network", lambda spec, dataset: net)
     for optimizer in (torch.optim.SGD, torch.optim.AdamW):
         monkeypatch.setattr(optimizer, "__init__", unfused(optimizer.__init__))
-    # The tensors of the meta device have no numbers: what wants to read one, or to choose by one,
-    # is an error.
+    # Tensors on the meta device have no numbers, so an operation that reads one raises an error. A
+    # GPU would have to wait for such an operation.
     on_meta = Trainer(run.model_copy(update={"device": "meta"}), Resident())
     schedule, batches = start_schedule(run), on_meta.batches()
     first = next(batches)  # the order and the shifts of the epoch go to the device here
@@ -129,40 +80,50 @@ def test_within_an_epoch_nothing_waits_for_the_device(
             losses.append(on_meta.step(*batch))
     assert len(losses) == run.train.total_steps
     assert all(loss.is_meta for loss in losses)
-    assert not transfers.found
+    assert not transfers.operations
 
 
 @pytest.mark.gpu
 @gpu
 @pytest.mark.parametrize("overrides", [["train.precision=float32"], ["train.precision=bfloat16"], ["model=resnet20"]])
-def test_the_graph_repeats_the_pass(spec: Spec, overrides: list[str]) -> None:
+def test_the_graph_reproduces_the_eager_pass(spec: Spec, overrides: list[str]) -> None:
     run = spec("device=cuda:0", *overrides)
-    place = torch.device("cuda:0")
-    data = Resident().dataset(run.data, place)
-    made = TrainStep(StepSignature.of(run), build_network(run, data))
+    data = Resident().dataset(run.data, GPU)
+    step = TrainStep(StepSignature.of(run), build_network(run, data))
     for start in (0, 32):
-        images, labels = (
-            Normalize(data, place)(data.train.images[start : start + 32]),
-            data.train.labels[start : start + 32],
-        )
-        loss, gradients = made(images, labels), made._gradients()
-        assert made._graph
-        torch.testing.assert_close(made.eager(images, labels), loss, rtol=1e-2, atol=1e-3)
-        assert float((made._gradients() - gradients).norm() / gradients.norm()) < GRADIENT_TOLERANCE
+        images = Normalize(data, GPU)(data.train.images[start : start + 32])
+        labels = data.train.labels[start : start + 32]
+        loss, gradients = step(images, labels), step._gradients()
+        assert step._graph
+        torch.testing.assert_close(step.eager(images, labels), loss, rtol=1e-2, atol=1e-3)
+        assert float((step._gradients() - gradients).norm() / gradients.norm()) < GRADIENT_TOLERANCE
 
 
 @pytest.mark.gpu
 @gpu
 def test_one_graph_serves_all_runs(spec: Spec) -> None:
-    resident, place = Resident(), torch.device("cuda:0")
+    resident = Resident()
     for overrides in ([], ["scheduler=one_cycle"], ["optimizer=adamw"], ["train.epochs=3", "seed=4"]):
         train_one(spec("device=cuda:0", *overrides), resident=resident)
     run = spec("device=cuda:0").resolved(resolve_device("cuda:0"))
-    assert resident.train_step(run, build_network(run, resident.dataset(run.data, place))).captures == 1
+    step = resident.train_step(run, build_network(run, resident.dataset(run.data, GPU)))
+    assert step.captures == 1
+    assert step._graph
+    other = spec("device=cuda:0", "train.batch_size=16").resolved(resolve_device("cuda:0"))
+    assert resident.train_step(other, build_network(other, resident.dataset(other.data, GPU))) is not step
+
+
+@pytest.mark.gpu
+@gpu
+def test_the_throughput_of_a_gpu(spec: Spec) -> None:
+    """The blank images must be on the GPU, like the network."""
+    throughput = measure_throughput(spec("device=cuda:0").resolved(resolve_device("cuda:0")))
+    assert throughput.step > 0
+    assert throughput.image > 0
 
 
 class Restless(nn.Module):
-    """Adds another number to its weights' gradients each time, which a graph does not."""
+    """Its gradients are larger at each call, which a graph cannot reproduce."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,10 +136,12 @@ class Restless(nn.Module):
 
 @pytest.mark.gpu
 @gpu
-def test_a_network_that_a_graph_would_freeze_gets_none(spec: Spec) -> None:
+def test_a_network_that_a_graph_cannot_reproduce_stays_eager(spec: Spec) -> None:
     run = spec("device=cuda:0", "train.precision=float32")
-    place = torch.device("cuda:0")
-    data = Resident().dataset(run.data, place)
-    made = TrainStep(StepSignature.of(run), Restless())
-    made(Normalize(data, place)(data.train.images[:32]), data.train.labels[:32])
-    assert not made._graph
+    data = Resident().dataset(run.data, GPU)
+    step = TrainStep(StepSignature.of(run), Restless())
+    step(Normalize(data, GPU)(data.train.images[:32]), data.train.labels[:32])
+    assert not step._graph
+    assert step.captures == 1
+    step(Normalize(data, GPU)(data.train.images[:32]), data.train.labels[:32])
+    assert step.captures == 1  # it does not try again

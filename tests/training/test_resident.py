@@ -1,0 +1,95 @@
+import gc
+import weakref
+
+import pytest
+import torch
+
+from lrbench.spec import TrialSpec
+from lrbench.training.resident import Resident
+from lrbench.training.train import train_one
+from lrbench.training.train_step import TrainStep
+from lrbench.training.trainer import build_network
+from tests.conftest import Spec
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
+    run, resident = spec("optimizer.lr=0.3"), Resident()
+    alone = train_one(run).without_times()
+    for other in (
+        ["seed=9"],
+        ["scheduler=one_cycle", "train.epochs=3"],
+        ["optimizer=adamw"],
+        ["optimizer=muon"],
+        ["optimizer.lr=1e30"],
+    ):
+        train_one(spec("optimizer.search.lr.high=1e31", *other), resident=resident)
+    assert train_one(run, resident=resident).without_times() == alone
+
+
+def _step(resident: Resident, run: TrialSpec) -> TrainStep:
+    return resident.train_step(run, build_network(run, resident.dataset(run.data, CPU)))
+
+
+def test_runs_with_one_signature_share_a_train_step(spec: Spec) -> None:
+    """Also its network, which a CUDA graph knows by its address, and so its captures."""
+    resident = Resident()
+    first = _step(resident, spec())
+    net, captures = first.net, first.captures
+    others = ("scheduler=rex", "seed=5", "optimizer=adamw", "train.epochs=3", "optimizer.weight_decay=0")
+    for overrides in ([], others, ["data.train_images=100"], ["data.crop_padding=2"]):
+        step = _step(resident, spec(*overrides))
+        assert step is first
+        assert step.net is net
+        assert step.captures == captures == 0  # there is nothing to capture on a CPU
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.args.activation=silu",
+        "train.batch_size=16",
+        "train.label_smoothing=0.3",
+        "train.precision=bfloat16",
+        "data._target_=lrbench.data.synthetic.gratings",
+    ],
+)
+def test_another_signature_gives_another_step(spec: Spec, change: str) -> None:
+    resident, run, other = Resident(), spec("train.precision=float32"), spec("train.precision=float32", change)
+    first = _step(resident, run)
+    second = resident.train_step(other, build_network(other, resident.dataset(run.data, CPU)))
+    assert second is not first
+    assert second.net is not first.net
+    assert _step(resident, run) is not first  # only the last one is kept
+
+
+def test_a_shared_step_has_the_weights_of_its_run(spec: Spec) -> None:
+    resident, run = Resident(), spec("seed=5")
+    first = _step(resident, spec())
+    network = build_network(run, resident.dataset(run.data, CPU))
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    assert resident.train_step(run, network) is first
+    torch.testing.assert_close(dict(first.net.state_dict()), expected)
+
+
+def test_the_last_two_data_sets_stay_loaded(spec: Spec) -> None:
+    resident = Resident()
+    search, final, other = (spec(f"data.train_images={images}").data for images in (100, 200, 300))
+    first = resident.dataset(search, CPU)
+    resident.dataset(final, CPU)
+    assert resident.dataset(search, CPU) is first
+    resident.dataset(other, CPU)
+    resident.dataset(final, CPU)
+    assert resident.dataset(search, CPU) is not first
+
+
+def test_a_data_set_that_is_dropped_frees_its_memory(spec: Spec) -> None:
+    """The padded images and the whitening filters belong to it, too."""
+    resident = Resident()
+    train_one(spec("data.crop_padding=2"), resident=resident)
+    dataset = weakref.ref(resident.dataset(spec("data.crop_padding=2").data, CPU))
+    for images in (100, 200):
+        resident.dataset(spec(f"data.train_images={images}").data, CPU)
+    gc.collect()
+    assert dataset() is None
