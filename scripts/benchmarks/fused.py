@@ -119,7 +119,8 @@ class Fused:
 
 def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
     """Return the seconds per run in both ways, for runs with the same seed."""
-    runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
+    with gpu.configs():
+        runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
     fused = Fused(runs)
     resident = Resident()
     train_one(runs[0], resident=resident)  # a warm-up of both ways, which is not counted

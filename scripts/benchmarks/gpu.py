@@ -46,13 +46,15 @@ FLOOR_SECONDS = 0.80
 KINDS = ("eager", "graph", "graph-cudnn", "compiled-graph")  # in graph-cudnn, cuDNN tries all algorithms first
 
 
+def configs() -> initialize_config_module:
+    """Return the context in which `specs` finds lrbench's configs."""
+    return initialize_config_module("lrbench.conf", version_base="1.3")
+
+
 def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
-    """Return runs that differ in scheduler and seed, like the runs of a sweep."""
+    """Return runs that differ in scheduler and seed. Call it inside `configs()`."""
     schedulers = ("one_cycle", "warmup_cosine", "cyclic", "rex")
-    with initialize_config_module("lrbench.conf", version_base="1.3"):
-        different = [
-            parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers
-        ]
+    different = [parse_spec(load_config("config", [*SETTING, *overrides, f"scheduler={name}"])) for name in schedulers]
     return [different[number % len(different)].model_copy(update={"seed": number}) for number in range(runs)]
 
 
@@ -69,7 +71,9 @@ def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
 
 def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, list[float]]:
     """Return the start of the first counted run, the end of the last one, and the accuracies."""
-    (warm_up, *counted), resident = specs(overrides, runs + 1), Resident()
+    with configs():
+        warm_up, *counted = specs(overrides, runs + 1)
+    resident = Resident()
     prepare(kind, warm_up, resident)
     train_one(warm_up, resident=resident)
     started = time.time()
@@ -96,7 +100,9 @@ def measure(kind: str, overrides: list[str], runs: int, at_once: int) -> dict[st
 
 def airbench(path: Path) -> dict[str, Any]:
     """Return the times and accuracies that airbench94 prints, without its first run."""
-    dataset = Resident().dataset(specs([], 1)[0].data, torch.device("cpu"))
+    with configs():
+        (run,) = specs([], 1)
+    dataset = Resident().dataset(run.data, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cifar10"  # it looks here before it downloads
         cache.mkdir()
