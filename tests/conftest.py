@@ -1,3 +1,4 @@
+import functools
 import os
 import shutil
 import subprocess
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import filelock
 import pytest
-from hydra import initialize_config_module
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
 
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.presets import register_sweeps
@@ -16,6 +19,8 @@ from tests.builders import Run, run_builder
 from tests.command_server import CommandServer
 
 ROOT = Path(__file__).parents[1]
+INTEGRATION = ROOT / "tests" / "integration"
+LONGEST = ("test_chaos.py", "test_sweep.py")
 SWEEP = ("sweep=smoke", "schedulers=[cosine,cyclic]", "n_trials=3", "final_seeds=2", "pending_trials=2")
 SMALL = (
     "data=synthetic",
@@ -33,17 +38,34 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest group first: one process trains its sweeps while the other does everything
-    else.
+    """Mark the tests that start processes as slow, and start them first, the longest at the front.
+
+    A test process takes one file after the other. At the end both are then busy with short files.
     """
-    items.sort(key=lambda item: item.path.name != "test_chaos.py")
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, not item.path.is_relative_to(INTEGRATION)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def hydra() -> Iterator[None]:
+    """Initializes Hydra, and composes the same files only once: it takes longer than most tests."""
+
+    @functools.cache
+    def composed(config_name: str, *choices: str) -> DictConfig:
+        return compose(config_name, list(choices))
+
     register_sweeps()
-    with initialize_config_module("lrbench.conf", version_base="1.3"):
+    with initialize_config_module("lrbench.conf", version_base="1.3"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lrbench.config.compose.compose", lambda name, choices: composed(name, *choices))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Gives each test process one core: two that compute with all cores take longer together."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ def load_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """
     register_resolvers()
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    choices = [override for override in parsed if group_options(override.key_or_group)]
+    groups = GlobalHydra.instance().config_loader().list_groups("")
+    choices = [override for override in parsed if override.key_or_group in groups or _is_nested(override.key_or_group)]
     known = compose(config_name, [override.input_line or "" for override in choices])
     cfg = known.copy()
     for override in parsed:
@@ -65,6 +66,11 @@ def parse_spec(cfg: DictConfig, sampled: Mapping[str, Any] | None = None, **labe
 def group_options(group: str) -> list[str]:
     """Return the names in a config group, such as `scheduler`. Empty for any other key."""
     return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def _is_nested(key: str) -> bool:
+    """Return whether the key is a group inside a group, such as `hydra/job_logging`."""
+    return "/" in key and bool(group_options(key))
 
 
 def _apply(cfg: DictConfig, override: Override) -> None:

@@ -25,7 +25,6 @@ def cifar10() -> DataSpec:
     return spec
 
 
-@pytest.mark.xdist_group("cifar10")
 def test_cifar10_has_its_sums_and_its_split(cifar10: DataSpec) -> None:
     loaded = load_dataset(cifar10, CPU, data_root())
     assert [len(part) for part in (loaded.train, loaded.holdout, loaded.test)] == [45_000, 5_000, 10_000]
@@ -35,7 +34,6 @@ def test_cifar10_has_its_sums_and_its_split(cifar10: DataSpec) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cifar10")
 def test_one_short_run_on_cifar10_reaches_45_percent(cifar10: DataSpec) -> None:
     result = train_one(parse_spec(load_config("config", ["device=cpu", "train.threads=1"])))
     assert result.last("test/accuracy") >= 0.45
@@ -43,7 +41,6 @@ def test_one_short_run_on_cifar10_reaches_45_percent(cifar10: DataSpec) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cifar10")
 def test_a_damaged_cache_is_found_and_made_again(cifar10: DataSpec, tmp_path: Path) -> None:
     good = (data_root() / "cifar10.npz").read_bytes()
     for damaged in (good[: len(good) // 2], good[:1_000_000] + b"\xff" * 9 + good[1_000_009:], b""):
@@ -80,7 +77,6 @@ def _load(spec: DataSpec) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cifar10")
 def test_processes_that_start_together_share_one_cache(cifar10: DataSpec) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(_load, [cifar10] * 2)

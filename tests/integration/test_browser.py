@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MISSING = [program for program in ("chromium", "chromedriver") if not shutil.which(program)]
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.slow,
     pytest.mark.skipif(
         bool(MISSING), reason=f"no {' and no '.join(MISSING)} here (Debian: apt install chromium chromium-driver)"
     ),

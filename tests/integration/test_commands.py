@@ -54,7 +54,6 @@ print("HEAVY", sorted(heavy))
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_one_run(python_command: Command, tmp_path: Path) -> None:
     done = python_command("train", *SMALL, "scheduler=cosine", "seed=3", "optimizer.lr=0.25")
     assert done.returncode == 0, done.stderr
@@ -67,7 +66,6 @@ def test_one_run(python_command: Command, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
 
 
-@pytest.mark.slow
 def test_multirun(command: Command, tmp_path: Path) -> None:
     done = command("train", "-m", "scheduler=cosine,cyclic", *SMALL, "out=elsewhere")
     assert done.returncode == 0, done.stderr
@@ -76,8 +74,6 @@ def test_multirun(command: Command, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere"}
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
     source, site, work = tmp_path / "source", tmp_path / "site", tmp_path / "work"
     work.mkdir()
@@ -120,7 +116,6 @@ def test_from_a_wheel_in_any_folder(tmp_path: Path) -> None:
     assert (work / "runs" / "smoke" / "report.md").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored")
 def test_a_scheduler_of_ones_own_as_the_readme_shows_it(command: Command, tmp_path: Path) -> None:
     """The YAML and the function are read out of the README."""
@@ -154,7 +149,6 @@ def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) 
     assert lines[4].startswith("estimated time: ") and lines[4].endswith("nothing was started")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored")
 def test_dry_run_of_a_sweep_that_has_runs(command: Command, tmp_path: Path) -> None:
     overrides = ["sweep=smoke", *SMALL, "schedulers=[constant]", "n_trials=1", "executor=inline"]

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import SMALL, Command
 
 
-@pytest.mark.slow
 def test_curves_of_two_schedulers(command: Command, tmp_path: Path) -> None:
     process = command("curves", *SMALL, "schedulers=[cosine,constant]")
     assert process.returncode == 0, process.stderr

@@ -12,8 +12,6 @@ import pytest
 from lrbench.results.files import read_results
 from tests.conftest import SMALL, SWEEP, Command
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

@@ -16,8 +16,6 @@ from lrbench.training.train import train_one
 from tests.conftest import Spec
 from tests.executors.callbacks import no_monitor, no_progress
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local workers")]
-
 SETTINGS: dict[str, Any] = {"checkpoint_seconds": 60.0, "silence_seconds": 300.0}
 
 

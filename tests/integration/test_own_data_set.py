@@ -63,7 +63,6 @@ def _sweep(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*command, *SMALL, *overrides], cwd=folder, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.slow
 def test_a_sweep_on_a_data_set_of_the_user(own_data: Path) -> None:
     sweep = _sweep(own_data, "allow=[shapes]")
     assert sweep.returncode == 0, sweep.stderr
@@ -86,7 +85,6 @@ def test_a_data_set_of_the_user_must_be_allowed(own_data: Path) -> None:
     assert not (own_data / "runs").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -104,7 +102,6 @@ def test_a_mistake_in_its_config(own_data: Path, change: tuple[str, str], messag
     assert "Traceback" not in sweep.stderr
 
 
-@pytest.mark.slow
 def test_images_that_are_too_small_for_the_network(own_data: Path) -> None:
     (own_data / "shapes.py").write_text(MODULE.replace("24", "12"))
     sweep = _sweep(own_data, "allow=[shapes]")

@@ -71,7 +71,6 @@ def _sweep(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.slow
 def test_a_sweep_runs_on_an_executor_of_the_user(own_executor: Path) -> None:
     sweep = _sweep(own_executor, "allow=[lrbench_test_own]", "device=cpu")
     assert sweep.returncode == 0, sweep.stderr
@@ -83,7 +82,6 @@ def test_a_sweep_runs_on_an_executor_of_the_user(own_executor: Path) -> None:
     assert not (own_executor / "runs" / "smoke" / "logs").exists()
 
 
-@pytest.mark.slow
 def test_a_sweep_without_a_final_run_keeps_its_search(own_executor: Path) -> None:
     sweep = _sweep(own_executor, "allow=[lrbench_test_own]", "device=cpu", "executor.fails=final")
     assert sweep.returncode == 1, sweep.stderr

@@ -19,7 +19,6 @@ def results_file(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed_distance", "line"),
     [(100, "over 3 repeats of the sweep, with other seeds"), (1, "these sweeps share final seeds, such as 1001")],

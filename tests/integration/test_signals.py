@@ -13,8 +13,6 @@ from lrbench.results.files import read_results
 from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import chaos
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("signals")]
-
 
 def _two_workers(process: "subprocess.Popen[str]") -> list[int]:
     """Waits until a sweep has its two workers, and returns the numbers of their processes."""

@@ -19,7 +19,6 @@ from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import stores
 from tests.integration.servers import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 INLINE = "executor=inline"  # without worker processes, if the test is not about them
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 OpenStore = Callable[[], MlflowStore]
 
-pytestmark = [pytest.mark.xdist_group("server"), pytest.mark.slow]
 NOWHERE = "http://127.0.0.1:9"  # no server listens there
 
 

@@ -22,14 +22,12 @@ def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("catalogue")
 def test_the_page_is_current(new_folder: Path) -> None:
     """Run `python -m lrbench.reporting.catalogue` if this fails."""
     assert (new_folder / "README.md").read_text() == (FOLDER / "README.md").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("catalogue")
 def test_the_pictures_are_current(new_folder: Path) -> None:
     """To a hundredth of a pixel, because another processor may round differently."""
     pictures = {path.name for path in (new_folder / "pictures").iterdir()}

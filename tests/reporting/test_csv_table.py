@@ -9,8 +9,6 @@ import pytest
 
 from lrbench.reporting.csv_table import COLUMNS
 
-pytestmark = pytest.mark.xdist_group("report")
-
 
 def test_results_csv_read_back(report_folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO((report_folder / "results.csv").read_text())))

@@ -12,7 +12,6 @@ from tests.builders import Run, eight, sweep_of
 FIGURES = ("final", "ranks", "lr", "accuracy", "loss", "peak", "slices", "history", "importances")
 
 
-@pytest.mark.xdist_group("report")
 def test_every_picture_of_a_report_exists(report_folder: Path) -> None:
     text = (report_folder / "report.md").read_text()
     files = re.findall(r"^!\[.+\]\(pictures/(.+)\)$", text, flags=re.MULTILINE)

@@ -10,8 +10,6 @@ import pytest
 from lrbench.reporting.document import Section, Table, Text
 from lrbench.reporting.render import load_template, render
 
-pytestmark = pytest.mark.xdist_group("report")
-
 
 class _Page(HTMLParser):
     """Reads a page. Every tag must be closed, in the order of nesting."""

@@ -12,8 +12,6 @@ from lrbench.reporting.terminal import print_ranking
 from lrbench.spec import ConfigError
 from tests.builders import Run, sweep_folder
 
-pytestmark = pytest.mark.xdist_group("report")
-
 
 def test_a_second_report_has_the_same_bytes(report_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"

@@ -9,8 +9,6 @@ from lrbench.reporting import report, sections
 from lrbench.results.provenance import commit
 from tests.builders import Run, eight, sweep_folder, sweep_of
 
-pytestmark = pytest.mark.xdist_group("report")
-
 
 def test_the_answer_names_ties_and_significant_differences(run: Run) -> None:
     results = sweep_of(run, {"rex": eight(0.93), "cosine": eight(0.9295, 0.002), "constant": eight(0.91, 0.001)})

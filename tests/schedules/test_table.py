@@ -1,3 +1,4 @@
+import functools
 import inspect
 import itertools
 import math
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
@@ -71,6 +73,12 @@ BY_HAND: dict[str, Callable[[Optimizer], LRScheduler]] = {
 }
 
 
+@functools.cache
+def composed(name: str) -> DictConfig:
+    """Return the config of a run, which no test changes. Composing takes longer than a table."""
+    return load_config("config", [*SMALL, f"scheduler={name}", *LENGTH])
+
+
 @pytest.mark.filterwarnings(
     "ignore:The epoch parameter in `scheduler.step:UserWarning"
 )  # torch's SequentialLR on itself
@@ -121,7 +129,7 @@ def test_every_scheduler(name: str) -> None:
 
     The tables of three lengths have the same shape.
     """
-    cfg = load_config("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    cfg = composed(name)
     tables = {}
     for epochs in (2, 20, 200):
         run = parse_spec(cfg, {"train.epochs": float(epochs)})
@@ -137,12 +145,9 @@ def test_every_scheduler(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_in_epochs(name: str) -> None:
     """It keeps its rate for an epoch, and has the same shape as in steps."""
-    lr = {}
-    for interval in ("step", "epoch"):
-        cfg = load_config(
-            "config", [*SMALL, f"scheduler={name}", *LENGTH, "train.epochs=40", f"scheduler.interval={interval}"]
-        )
-        lr[interval] = schedule_table(parse_spec(cfg)).lr
+    intervals = ("step", "epoch")
+    runs = {key: parse_spec(composed(name), {"train.epochs": 40.0, "scheduler.interval": key}) for key in intervals}
+    lr = {interval: schedule_table(run).lr for interval, run in runs.items()}
     np.testing.assert_array_equal(lr["epoch"], np.repeat(lr["epoch"][::20], 20))
     _assert_same_shape(lr["epoch"][::20], lr["step"])
 
@@ -160,7 +165,7 @@ def _assert_same_shape(coarse: np.ndarray, fine: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_rate_follows_the_peak(name: str) -> None:
-    cfg = load_config("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    cfg = composed(name)
     one, two = (schedule_table(parse_spec(cfg, {"optimizer.lr": lr})).lr for lr in (0.25, 0.5))
     np.testing.assert_allclose(two, 2 * one, atol=1e-12)
 
@@ -210,7 +215,7 @@ def test_what_cannot_run_is_a_config_error(spec: Spec, overrides: list[str], mes
 def test_search_space_holds_the_peak_rate_and_its_corners_run(name: str) -> None:
     from lrbench.search.space import search_space
 
-    cfg = load_config("config", [*SMALL, f"scheduler={name}", *LENGTH])
+    cfg = composed(name)
     space = search_space(cfg)
     assert "optimizer.lr" in space
     for corner in itertools.product(*(_ends(parameter.distribution) for parameter in space.values())):
