@@ -37,11 +37,16 @@ WAVES: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def _brings_optimizer(builder: str) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
-    """Mark a function whose scheduler replaces the optimizer with the one from `builder`."""
+def replaces_optimizer(builder: str, same_rates: str) -> Callable[[Callable[..., Floats]], Callable[..., Floats]]:
+    """Mark a function whose scheduler replaces the optimizer of the config.
+
+    `builder` is the dotted name of a function `(spec, net) -> Optimizers`. `same_rates` is a
+    scheduler with the same learning rates for any optimizer.
+    """
 
     def mark(function: Callable[..., Floats]) -> Callable[..., Floats]:
-        function.optimizer = builder  # type: ignore[attr-defined]  # read by schedules.table.own_optimizer
+        function.optimizer_builder = builder  # type: ignore[attr-defined]  # both are read by schedules.table
+        function.same_rates = same_rates  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -60,7 +65,7 @@ def warmup_constant(step: Steps, total_steps: int, *, warmup: float, start: floa
     return _warm_up(step / total_steps, warmup, start)
 
 
-@_brings_optimizer("lrbench.training.schedule_free.build")
+@replaces_optimizer("lrbench.training.schedule_free.build", same_rates="warmup_constant")
 def schedule_free(
     step: Steps, total_steps: int, *, warmup: float, start: float, beta: float, average_power: float, rate_power: float
 ) -> Floats:

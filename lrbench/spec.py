@@ -90,7 +90,7 @@ class DataSpec(Component):
     holdout_images: NonNegativeInt
     train_images: PositiveInt
     flip: Literal["alternating", "random", "none"]
-    crop_padding: Annotated[int, Field(ge=0, le=16)]
+    crop_padding: NonNegativeInt
     seed: NonNegativeInt
 
     @staticmethod
@@ -137,6 +137,13 @@ class DeviceInfo(Spec):
         if self.device == "cpu":
             return self.cores
         return 1 if ":" in wanted else self.gpus
+
+    def gpu_of_worker(self, number: int, wanted: str) -> int | None:
+        """Return the number of the only GPU that a worker process may see, None if it may see all.
+
+        `number` counts the workers from 0. `wanted` is the device of the config.
+        """
+        return None if self.device == "cpu" or ":" in wanted else number % self.gpus
 
 
 def _device(device: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from lrbench import cli
-from lrbench.config.presets import register_sweeps
+from lrbench.config.sweep_files import register_sweeps
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.sweep import run_sweep
 

@@ -25,7 +25,7 @@ from typing import Any
 from hydra import initialize_config_module
 
 from lrbench.config.compose import load_config
-from lrbench.config.presets import register_sweeps
+from lrbench.config.sweep_files import register_sweeps
 
 ROOT = Path(__file__).parents[1]
 MODULES = (

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from lrbench.config.compose import load_config, parse_spec
-from lrbench.config.presets import register_sweeps
+from lrbench.config.sweep_files import register_sweeps
 from lrbench.spec import TrialSpec
 from tests.builders import Run, run_builder
 from tests.command_server import CommandServer

@@ -48,7 +48,7 @@ def test_a_run_of_lrbench_0_1_keeps_its_key(spec: MakeSpec) -> None:
         ("train.threads=0", "train.threads=0: must be greater than 0 or 'auto'"),
         ("train.precision=float8", "train.precision=float8: must be 'auto', 'float32' or 'bfloat16'"),
         ("train.label_smoothing=1", "train.label_smoothing=1: must be less than 1"),
-        ("data.crop_padding=99", "data.crop_padding=99: must be less than or equal to 16"),
+        ("data.crop_padding=-1", "data.crop_padding=-1: must be greater than or equal to 0"),
         ("data.flip=sideways", "data.flip=sideways: must be 'alternating', 'random' or 'none'"),
         ("scheduler.interval=week", "scheduler.interval=week: must be 'step' or 'epoch'"),
         ("seed=-1", "seed=-1: must be greater than or equal to 0"),
@@ -90,6 +90,15 @@ def test_each_invalid_key_has_a_line(values: dict[str, object], message: str) ->
 )
 def test_runs_at_once(device: str, wanted: str, runs: int) -> None:
     assert DeviceInfo(device=device, gpus=4, cores=8, bfloat16=True).runs_at_once(wanted) == runs
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "gpus"),
+    [("cpu", "auto", [None] * 5), ("cuda:0", "auto", [0, 1, 2, 3, 0]), ("cuda:0", "cuda:0", [None] * 5)],
+)
+def test_workers_share_the_gpus_unless_the_user_names_one(device: str, wanted: str, gpus: list[int | None]) -> None:
+    machine = DeviceInfo(device=device, gpus=4, cores=8, bfloat16=True)
+    assert [machine.gpu_of_worker(number, wanted) for number in range(5)] == gpus
 
 
 def test_the_machine_decides_what_is_auto(spec: MakeSpec) -> None:

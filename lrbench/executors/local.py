@@ -68,8 +68,9 @@ class LocalWorkers:
         self._workspace.logs.mkdir(parents=True, exist_ok=True)
         self._workers.append(self._worker(0))
         device = self._preflight(self._workers[0], specs, log)
-        for number in range(1, self.concurrency(device, specs[0].device)):
-            self._workers.append(self._worker(number, gpu=number % device.gpus if device.device == "cuda:0" else None))
+        wanted = specs[0].device
+        for number in range(1, self.concurrency(device, wanted)):
+            self._workers.append(self._worker(number, device.gpu_of_worker(number, wanted)))
         for worker in self._workers:
             self._threads.append(threading.Thread(target=self._feed, args=(worker,), daemon=True))
             self._threads[-1].start()

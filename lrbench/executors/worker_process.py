@@ -104,7 +104,7 @@ class WorkerProcess:
         """Return what ended the process. Kills a process that lives but no longer answers."""
         if self._was_silent:
             self.kill()
-            return f"no sign of life for {self.silence_seconds:g} s"
+            return f"it was silent for {self.silence_seconds:g} s"
         try:
             code = self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -117,7 +117,8 @@ class WorkerProcess:
     def _start(self) -> None:
         environment = dict(os.environ)
         if self._gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = str(self._gpu)
+            visible = environment.get("CUDA_VISIBLE_DEVICES")  # numbers or UUIDs; torch counts within them
+            environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[self._gpu] if visible else str(self._gpu)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [*COMMAND, str(self._data_root)],

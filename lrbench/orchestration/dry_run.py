@@ -10,6 +10,7 @@ from lrbench.orchestration.folder import check_same_config
 from lrbench.orchestration.plan import Plan, describe_runs
 from lrbench.orchestration.progress import status_log
 from lrbench.results.files import read_results
+from lrbench.results.result import TrialResult
 from lrbench.search.space import describe_parameter
 from lrbench.spec import TrialSpec
 from lrbench.text import duration
@@ -19,7 +20,7 @@ from lrbench.training.throughput import Throughput, measure_throughput
 
 def dry_run(plan: Plan, console: Console) -> None:
     """Print the description, and start nothing. Raises ConfigError if the sweep could not start."""
-    check_same_config(plan)
+    finished = [] if plan.shared.fresh else _finished(plan)
     _print_spaces(plan, console)
     with status_log(console) as log:
         device = check_specs(plan.specs(), log)
@@ -27,7 +28,6 @@ def dry_run(plan: Plan, console: Console) -> None:
         search_cfg, final_cfg = plan.search_and_final()
         search_spec = parse_spec(search_cfg).resolved(device, concurrency)
         throughput = measure_throughput(search_spec)
-    finished = [run for run in read_results(plan.trials) if run.spec.scheduler.name in plan.configs]
     seconds = plan.search_runs * _seconds(search_spec, throughput)
     seconds += plan.final_runs * _seconds(parse_spec(final_cfg), throughput)
     seconds -= sum(_seconds(run.spec, throughput) for run in finished)
@@ -37,6 +37,12 @@ def dry_run(plan: Plan, console: Console) -> None:
     step_time = f"{1000 * throughput.step:.1f} ms per step"
     time_left = duration(max(0.0, seconds) / concurrency)
     console.print(f"estimated time: {time_left} at {step_time}, and a few seconds to start; nothing was started")
+
+
+def _finished(plan: Plan) -> list[TrialResult]:
+    """Return the runs of the sweep that are in its folder. Raises ConfigError if it has others."""
+    check_same_config(plan)
+    return [run for run in read_results(plan.trials) if run.spec.scheduler.name in plan.configs]
 
 
 def _print_spaces(plan: Plan, console: Console) -> None:

@@ -38,7 +38,7 @@ def locked_folder(plan: Plan) -> Iterator[None]:
     """Hold the sweep's folder, so that no other sweep writes into it.
 
     Raises ConfigError if another sweep holds it, or if it has runs of another config. A ConfigError
-    in the body removes the folder if it is new.
+    in the body removes the folder if it is new and has no results.
     """
     try:
         if plan.shared.fresh and plan.folder.exists():

@@ -1,4 +1,4 @@
-"""One scheduler in a sweep: its search, then the final runs of the configuration that won."""
+"""One scheduler in a sweep: its search, then the final runs of the chosen configuration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -127,7 +127,7 @@ class SchedulerPipeline:
         best, cfg = self.best(), for_final_runs(self.cfg, self._settings)
         if best is None:
             return []
-        chosen = best.spec.trial or 0
+        chosen = best.spec.trial_number
         trials = dict.fromkeys([chosen, 0] if self._settings.final_default else [chosen])
         return [
             self._spec(cfg, trial, seed=seed, phase="final")

@@ -29,7 +29,7 @@ def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Proven
         f"Final seeds {ranges(seeds)}, the same for every scheduler: the same initial weights, order and augmentation "
         "of the images. So differences are paired by seed.",
         _cost(results),
-        *(f"Made on {hardware}." for hardware in provenance.machines),
+        *(f"Made on {hardware}." for hardware in provenance.hardware),
         _version(provenance),
         f"Date: {' to '.join(dict.fromkeys((provenance.first_date, provenance.last_date)))}.",
     ]
@@ -149,10 +149,13 @@ def limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Pr
     lines += _near_search_bound(ranking, provenance.settings)
     if any(row.diverged for row in ranking.rows):
         lines.append("A mean over finished and diverged runs mixes two kinds of runs, so its interval is rough.")
-    if len(provenance.machines) > 1:
+    if len(provenance.hardware) > 1:
         lines.append("The runs were made on several machines or versions, so paired runs may differ in these too.")
-    if final.optimizer.name == "sgd":
-        lines.append("SGD's weight decay follows the learning rate, as in torch: schedules differ in weight decay too.")
+    if final.optimizer.weight_decay:
+        lines.append(
+            "Each step decays the weights in proportion to the learning rate, as in torch: schedules differ in weight "
+            "decay too."
+        )
     return lines
 
 

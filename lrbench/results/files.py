@@ -49,7 +49,7 @@ def partial_path(path: Path) -> Path:
 def writable_folder(folder: Path) -> Iterator[None]:
     """Create a folder. If the context raises ConfigError, remove the folders that are new.
 
-    Raises ConfigError if the folder is not writable.
+    A folder with results stays. Raises ConfigError if the folder is not writable.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -61,7 +61,7 @@ def writable_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        if new:
+        if new and not any(folder.rglob("*.json")):
             shutil.rmtree(new[-1])
         raise
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from lrbench import __version__
 from lrbench.results.result import TrialResult
 from lrbench.spec import Spec
+from lrbench.text import counted
 
 DIRTY = " with uncommitted changes"
 
@@ -36,13 +37,13 @@ class Start(Spec):
 class Provenance:
     """The facts that a reader needs to judge and to repeat results.
 
-    `settings` is the sweep's config.yaml. `machines` are hardware and versions as text. Dates are
-    YYYY-MM-DD.
+    `settings` is the sweep's config.yaml. `hardware` has a text for each machine, with versions.
+    Dates are YYYY-MM-DD.
     """
 
     starts: list[Start]
     settings: Mapping[str, Any]
-    machines: list[str]
+    hardware: list[str]
     first_date: str
     last_date: str
 
@@ -97,8 +98,7 @@ def hardware(results: Iterable[TrialResult]) -> list[str]:
 def _hardware_of(run: TrialResult) -> str:
     device, environment = run.spec.device, run.environment
     if device == "cpu":
-        threads = run.spec.train.threads
-        device += f", {threads} thread{'' if threads == 1 else 's'} a run"
+        device += f", {counted(int(run.spec.train.threads), 'thread')} per run"
     versions = f"torch {environment['torch']}, Python {environment['python']}, {environment['platform']}"
     return f"{environment['device']} ({device}), {versions}"
 

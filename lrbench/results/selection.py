@@ -14,16 +14,18 @@ def runs_of_phase(results: Sequence[TrialResult], scheduler: str, phase: str) ->
 def trial_scores(search: Iterable[TrialResult]) -> dict[int, float]:
     """Return the score of each trial of a scheduler's search, by its number.
 
-    The score is the mean over its runs of the last validation accuracy. A diverged run counts with
-    chance accuracy. A trial with a pruned run has no score.
+    The score is the mean over its seeds of the last validation accuracy. A diverged run counts with
+    chance accuracy. A trial has no score if one of its runs was pruned, or if it lacks a seed that
+    another trial has. If a run was repeated on another machine, the last result counts.
     """
-    by_trial: dict[int, list[TrialResult]] = {}
+    by_trial: dict[int, dict[int, TrialResult]] = {}
     for run in search:
-        by_trial.setdefault(run.spec.trial_number, []).append(run)
+        by_trial.setdefault(run.spec.trial_number, {})[run.spec.seed] = run
+    n_seeds = max(map(len, by_trial.values()), default=0)
     return {
-        trial: sum(run.last("val/accuracy") for run in runs) / len(runs)
+        trial: sum(run.last("val/accuracy") for run in runs.values()) / n_seeds
         for trial, runs in sorted(by_trial.items())
-        if all(run.state != "pruned" for run in runs)
+        if len(runs) == n_seeds and all(run.state != "pruned" for run in runs.values())
     }
 
 

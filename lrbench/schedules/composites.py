@@ -8,7 +8,7 @@ import numpy as np
 
 from lrbench.config.lengths import part_bounds
 from lrbench.schedules.plateau import is_live
-from lrbench.schedules.table import Schedule, composite, own_optimizer, schedule_table
+from lrbench.schedules.table import Schedule, composite, own_optimizer, same_rates, schedule_table
 from lrbench.schedules.torch_scheduler import dummy_optimizer, momentum_of
 from lrbench.spec import ConfigError, SchedulerSpec, TrialSpec, validated
 
@@ -53,7 +53,7 @@ def _member(spec: TrialSpec, scheduler: Mapping[str, Any], steps: int) -> TrialS
     if own_optimizer(inner.target):
         raise ConfigError(
             f"{composite_name}: must not contain {inner.name}, which replaces the optimizer. "
-            "Use warmup_constant, which has the same learning rates."
+            f"Use {same_rates(inner.target)}, which has the same learning rates."
         )
     if is_live(member):
         raise ConfigError(

@@ -80,7 +80,12 @@ def own_optimizer(target: str) -> str | None:
 
     Returns None for most schedulers, which use the optimizer of the config.
     """
-    return getattr(locate(target), "optimizer", None)
+    return getattr(locate(target), "optimizer_builder", None)
+
+
+def same_rates(target: str) -> str:
+    """Return the scheduler with the learning rates of one that has its own optimizer."""
+    return str(getattr(locate(target), "same_rates"))  # noqa: B009  # set by factors.replaces_optimizer
 
 
 def start_schedule(spec: TrialSpec) -> RateSource:

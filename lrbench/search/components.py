@@ -1,5 +1,6 @@
 """Samplers and pruners from the config: Optuna's, or the user's own under `allow`."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +15,8 @@ from lrbench.spec import ConfigError
 def build_sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
     """Return a new sampler for the trial `number`. Raises ConfigError.
 
-    Its argument `seed` depends on both numbers: a sampler with the same seed at each start would
-    repeat its first points.
+    If it takes an argument `seed`, that depends on both numbers: a sampler with the same seed at
+    each start would repeat its first points.
     """
     trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     sampler = _build(component, "sampler", {"seed": trial_seed})
@@ -34,10 +35,14 @@ def build_pruner(component: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     return pruner
 
 
-def _build(component: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> object:
+def _build(component: Mapping[str, Any], key: str, optional: Mapping[str, Any]) -> object:
+    """Build a component from its config, with those `optional` arguments that it takes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return locate(component["_target_"])(**{**defaults, **component["args"]})
+            target = locate(component["_target_"])
+            known = inspect.signature(target).parameters
+            taken = {name: value for name, value in optional.items() if name in known}
+            return target(**{**taken, **component["args"]})
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{key}={component['name']}: {error}") from error

@@ -1,5 +1,6 @@
 """The optimizers of a run, built from its config and stepped as one."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,13 +63,16 @@ class Optimizers:
 def build_optimizers(spec: TrialSpec, net: nn.Module) -> Optimizers:
     """Return the optimizers of a run, from its config or from a scheduler with its own optimizer.
 
-    Raises ConfigError.
+    A target is a class of torch.optim.Optimizer, or a function `(spec, net) -> Optimizers`. Raises
+    ConfigError.
     """
-    builder = own_optimizer(spec.scheduler.target) or BUILDERS.get(spec.optimizer.target)
-    if not builder:
+    target = spec.optimizer.target
+    builder = locate(own_optimizer(spec.scheduler.target) or BUILDERS.get(target, target))
+    if inspect.isclass(builder):
         return Optimizers([build_optimizer(spec, parameter_groups(spec, net))])
-    optimizers = locate(builder)(spec, net)
-    assert isinstance(optimizers, Optimizers)
+    optimizers = builder(spec, net)
+    if not isinstance(optimizers, Optimizers):
+        raise ConfigError(f"optimizer._target_={target}: must return lrbench.training.optimizers.Optimizers")
     return optimizers
 
 
@@ -100,7 +104,8 @@ def build_optimizer(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.opti
         optimizer = locate(spec.optimizer.target)(groups, lr=spec.optimizer.lr, **args)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer={spec.optimizer.name}: {error}") from error
-    assert isinstance(optimizer, torch.optim.Optimizer)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer._target_={spec.optimizer.target}: must be a subclass of torch.optim.Optimizer")
     return optimizer
 
 

@@ -1,5 +1,5 @@
-"""Schedule-Free SGD and AdamW (Defazio et al. 2024, https://arxiv.org/abs/2405.15682): the rivals
-without a schedule.
+"""Schedule-Free SGD and AdamW, which need no schedule (Defazio et al. 2024,
+https://arxiv.org/abs/2405.15682).
 
 They train at one point and are evaluated at another, the average of the weights. BatchNorm needs
 its own statistics at that point.

@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra import initialize_config_module
 
 from lrbench.config.compose import load_config, parse_spec
-from lrbench.config.presets import register_sweeps
+from lrbench.config.sweep_files import register_sweeps
 from lrbench.orchestration.plan import make_plan
 from lrbench.results.files import write_result
 from lrbench.results.result import MAX_POINTS, Curve, TrialResult

@@ -17,7 +17,7 @@ from hydra import initialize_config_module
 from rich.console import Console
 
 from lrbench.config.compose import load_config
-from lrbench.config.presets import register_sweeps
+from lrbench.config.sweep_files import register_sweeps
 from lrbench.executors.executor import MonitorFactory, OnProgress
 from lrbench.orchestration.pipeline import SchedulerPipeline
 from lrbench.orchestration.plan import make_plan

@@ -8,7 +8,7 @@ import torch
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
 from lrbench.data import cifar10 as cifar10_module
-from lrbench.data.cifar10 import SHA256, SOURCES, _from_own_files, _read_cache
+from lrbench.data.cifar10 import DOWNLOADS, SHA256, _from_own_files, _read_cache
 from lrbench.data.dataset import Arrays, load_dataset
 from lrbench.spec import ConfigError, DataSpec
 from lrbench.text import Log
@@ -62,7 +62,7 @@ def test_without_any_source_the_message_lists_what_was_tried(tmp_path: Path, mon
     def unreachable(root: Path, log: Log) -> Arrays:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(cifar10_module, "SOURCES", (SOURCES[0], ("torchvision", unreachable), SOURCES[2]))
+    monkeypatch.setattr(cifar10_module, "DOWNLOADS", (DOWNLOADS[0], ("torchvision", unreachable), DOWNLOADS[2]))
     monkeypatch.setenv("PATH", str(tmp_path))
     spec = parse_spec(load_config("config", [])).data
     with pytest.raises(ConfigError) as raised:

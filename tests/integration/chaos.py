@@ -94,7 +94,7 @@ class Chaos:
         for number, (name, (action, part, most)) in enumerate(writes.items()):
             marker = self._folder / f"{folder.name}-{number}"
             at_write = f"{action} {part} {self._chance.randint(1, most)} {marker}"
-            process = self._start(folder, at_write=at_write)
+            process = self._start(folder, "executor.workers=1", at_write=at_write)  # the second takes time to start
             if action == "exists":
                 _kill_when_there(process, folder / part, marker)
             _, errors = process.communicate(timeout=280)
@@ -106,8 +106,8 @@ class Chaos:
             self._keep(finished, folder)
         self._compare(process, folder, finished)
 
-    def _start(self, folder: Path, at_write: str = "") -> "subprocess.Popen[str]":
-        """Start the sweep in a folder.
+    def _start(self, folder: Path, *overrides: str, at_write: str = "") -> "subprocess.Popen[str]":
+        """Start the sweep in a folder. The overrides must not change its results.
 
         `store` is copied into a folder that has none of MLflow's.
         """
@@ -116,7 +116,7 @@ class Chaos:
             shutil.copy(self._store, folder / "runs" / "mlflow.db")
         torn = {"PYTHONPATH": str(Path(__file__).parent / "torn"), "LRBENCH_TEST_KILL": at_write} if at_write else {}
         return subprocess.Popen(
-            [sys.executable, "-m", "lrbench.sweep", *SWEEP],
+            [sys.executable, "-m", "lrbench.sweep", *SWEEP, *overrides],
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

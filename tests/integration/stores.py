@@ -28,10 +28,10 @@ def studies(journal: Path) -> dict[str, list[tuple[str, dict[str, Any], float | 
     }
 
 
-def runs(uri: str) -> "list[Run]":
-    """Return the runs of the sweep `smoke` in a store, its parent runs included."""
+def runs(uri: str, name: str = "smoke") -> "list[Run]":
+    """Return the runs of an experiment in a store, its parent runs included."""
     client = open_client(uri)
-    experiment = client.get_experiment_by_name("smoke")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
 

@@ -48,6 +48,8 @@ def _act(name: str, folder: Path) -> None:
         time.sleep(60)
     elif name == "is silent":
         time.sleep(60)
+    elif name == "names its GPUs":
+        _answer(log=os.environ["CUDA_VISIBLE_DEVICES"])
     elif name == "leaves a child":
         child = subprocess.Popen(["sleep", "60"])
         (folder / "child").write_text(str(child.pid))

@@ -1,6 +1,7 @@
 """Every command as a user starts it, in a new Python process where that matters."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from lrbench.results.files import read_results
 from lrbench.results.selection import runs_of_phase
 from tests.conftest import ROOT, SMALL, Command
+from tests.integration import stores
 
 
 @pytest.mark.parametrize("name", ["sweep", "train", "curves", "report", "ui"])
@@ -54,6 +56,7 @@ print("HEAVY", sorted(heavy))
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("stored")
 def test_one_run(python_command: Command, tmp_path: Path) -> None:
     done = python_command("train", *SMALL, "scheduler=cosine", "seed=3", "optimizer.lr=0.25")
     assert done.returncode == 0, done.stderr
@@ -61,12 +64,14 @@ def test_one_run(python_command: Command, tmp_path: Path) -> None:
     assert (result.spec.scheduler.name, result.spec.seed, result.spec.optimizer.lr) == ("cosine", 3, 0.25)
     assert f"[1/1] cosine final seed 3: test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
     assert "\x1b" not in done.stdout  # plain lines where the output is no terminal
-    assert (tmp_path / "runs" / "mlflow.db").exists()
+    assert len(stores.runs(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}", "train")) == 1
     (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
     assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
 
 
-def test_multirun(command: Command, tmp_path: Path) -> None:
+def test_multirun(command: Command, tmp_path: Path, empty_store: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(empty_store, tmp_path / "elsewhere" / "mlflow.db")
     done = command("train", "-m", "scheduler=cosine,cyclic", *SMALL, "out=elsewhere")
     assert done.returncode == 0, done.stderr
     found = read_results(tmp_path / "elsewhere" / "train" / "trials")
@@ -152,13 +157,15 @@ def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) 
 @pytest.mark.usefixtures("stored")
 def test_dry_run_of_a_sweep_that_has_runs(command: Command, tmp_path: Path) -> None:
     overrides = ["sweep=smoke", *SMALL, "schedulers=[constant]", "n_trials=1", "executor=inline"]
-    for words in (["final_seeds=1"], ["final_seeds=3", "dry_run=true"], ["dry_run=true", "train.epochs=2"]):
-        done = command("sweep", *overrides, *words)
-        if "train.epochs=2" in words:
-            assert done.returncode == 2
-            assert "train.epochs: 1.0 there, 2 now" in done.stderr
-        else:
-            assert done.returncode == 0, done.stderr
+    assert command("sweep", *overrides, "final_seeds=1").returncode == 0
+    more = command("sweep", *overrides, "final_seeds=3", "dry_run=true")
+    assert "finished before: 2 of these runs" in more.stdout, more.stderr
+    other = command("sweep", *overrides, "train.epochs=2", "dry_run=true")
+    assert other.returncode == 2
+    assert "train.epochs: 1.0 there, 2 now" in other.stderr
+    fresh = command("sweep", *overrides, "train.epochs=2", "dry_run=true", "fresh=true")
+    assert fresh.returncode == 0, fresh.stderr
+    assert "finished before" not in fresh.stdout
     assert len(read_results(tmp_path / "runs" / "smoke" / "trials")) == 2
 
 

@@ -1,12 +1,15 @@
 """A sweep on the user's own data set, which its `_target_` names."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from lrbench.results.files import read_results
+from tests.conftest import Command
+
+Sweep = Callable[..., "CompletedProcess[str]"]
 
 MODULE = """
 import numpy as np
@@ -46,43 +49,40 @@ SMALL = (
     "device=cpu",
     "schedulers=[constant]",
     "n_trials=2",
+    "executor=inline",
 )
 
 
 @pytest.fixture
-def own_data(tmp_path: Path) -> Path:
-    """The folder of a user with a data set."""
+def sweep(tmp_path: Path, command: Command, stored: None) -> Sweep:
+    """Starts a sweep in the folder of a user with a data set."""
     (tmp_path / "mine" / "data").mkdir(parents=True)
     (tmp_path / "mine" / "data" / "shapes.yaml").write_text(CONFIG)
     (tmp_path / "shapes.py").write_text(MODULE)
-    return tmp_path
+    small = ("--config-dir", "mine", "sweep=smoke", "data=shapes", *SMALL)
+    return lambda *overrides: command("sweep", *small, *overrides)
 
 
-def _sweep(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "lrbench.sweep", "--config-dir", "mine", "sweep=smoke", "data=shapes"]
-    return subprocess.run([*command, *SMALL, *overrides], cwd=folder, capture_output=True, text=True, timeout=200)
-
-
-def test_a_sweep_on_a_data_set_of_the_user(own_data: Path) -> None:
-    sweep = _sweep(own_data, "allow=[shapes]")
-    assert sweep.returncode == 0, sweep.stderr
-    assert "seven shades of grey" in sweep.stdout
-    results = read_results(own_data / "runs" / "smoke" / "trials")
+def test_a_sweep_on_a_data_set_of_the_user(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("allow=[shapes]")
+    assert done.returncode == 0, done.stderr
+    assert "seven shades of grey" in done.stdout
+    results = read_results(tmp_path / "runs" / "smoke" / "trials")
     assert [run.spec.phase for run in results].count("final") == 2
     assert len(results) == 4
     assert {run.classes for run in results} == {7}
     assert {run.spec.data.target for run in results} == {"shapes.source"}
-    report = (own_data / "runs" / "smoke" / "report.md").read_text()
+    report = (tmp_path / "runs" / "smoke" / "report.md").read_text()
     assert "constant" in report
     assert "shapes" in report
 
 
-def test_a_data_set_of_the_user_must_be_allowed(own_data: Path) -> None:
-    sweep = _sweep(own_data)
-    assert sweep.returncode == 2
-    assert "error: data._target_=shapes.source: must start with lrbench.data. " in sweep.stderr
-    assert "Add another prefix with allow=[…]" in sweep.stderr
-    assert not (own_data / "runs").exists()
+def test_a_data_set_of_the_user_must_be_allowed(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep()
+    assert done.returncode == 2
+    assert "error: data._target_=shapes.source: must start with lrbench.data. " in done.stderr
+    assert "Add another prefix with allow=[…]" in done.stderr
+    assert not (tmp_path / "runs" / "smoke").exists()
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_a_data_set_of_the_user_must_be_allowed(own_data: Path) -> None:
     ],
     ids=["argument", "images", "holdout_images"],
 )
-def test_a_mistake_in_its_config(own_data: Path, change: tuple[str, str], message: str) -> None:
-    (own_data / "mine" / "data" / "shapes.yaml").write_text(CONFIG.replace(*change))
-    sweep = _sweep(own_data, "allow=[shapes]")
-    assert sweep.returncode == 2, sweep.stderr
-    assert message in sweep.stderr
-    assert "Traceback" not in sweep.stderr
+def test_a_mistake_in_its_config(sweep: Sweep, tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    (tmp_path / "mine" / "data" / "shapes.yaml").write_text(CONFIG.replace(*change))
+    done = sweep("allow=[shapes]")
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_images_that_are_too_small_for_the_network(own_data: Path) -> None:
-    (own_data / "shapes.py").write_text(MODULE.replace("24", "12"))
-    sweep = _sweep(own_data, "allow=[shapes]")
-    assert sweep.returncode == 2, sweep.stderr
-    assert "model=fast_quarter: must have images of at least 16 x 16 pixels" in sweep.stderr
-    assert "got 12 x 12" in sweep.stderr
+def test_images_that_are_too_small_for_the_network(sweep: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "shapes.py").write_text(MODULE.replace("24", "12"))
+    done = sweep("allow=[shapes]")
+    assert done.returncode == 2, done.stderr
+    assert "model=fast_quarter: must have images of at least 16 x 16 pixels" in done.stderr
+    assert "got 12 x 12" in done.stderr

@@ -1,13 +1,15 @@
 """A sweep on the user's own executor, which its `_target_` names."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from lrbench.results.files import read_results
+from tests.conftest import SMALL, Command
+
+Sweep = Callable[..., "CompletedProcess[str]"]
 
 MODULE = """
 from concurrent.futures import ThreadPoolExecutor
@@ -52,56 +54,46 @@ checkpoint_seconds: 60.0
 
 
 @pytest.fixture
-def own_executor(tmp_path: Path) -> Path:
-    """The folder of a user with an executor."""
+def sweep(tmp_path: Path, command: Command, stored: None) -> Sweep:
+    """Starts a sweep in the folder of a user with an executor."""
     (tmp_path / "mine" / "executor").mkdir(parents=True)
     (tmp_path / "mine" / "executor" / "threads.yaml").write_text(CONFIG)
     (tmp_path / "lrbench_test_own.py").write_text(MODULE)
-    return tmp_path
+    small = ("--config-dir", "mine", "sweep=smoke", "executor=threads", *SMALL)
+    return lambda *overrides: command("sweep", *small, *overrides)
 
 
-def _sweep(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "lrbench.sweep", "--config-dir", "mine", "sweep=smoke", "executor=threads", *overrides],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-
-
-def test_a_sweep_runs_on_an_executor_of_the_user(own_executor: Path) -> None:
-    sweep = _sweep(own_executor, "allow=[lrbench_test_own]", "device=cpu")
-    assert sweep.returncode == 0, sweep.stderr
-    results = read_results(own_executor / "runs" / "smoke" / "trials")
+def test_a_sweep_runs_on_an_executor_of_the_user(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("allow=[lrbench_test_own]")
+    assert done.returncode == 0, done.stderr
+    results = read_results(tmp_path / "runs" / "smoke" / "trials")
     assert len(results) == 8
-    assert sorted((own_executor / "submitted").read_text().split()) == sorted(run.spec.key() for run in results)
-    assert (own_executor / "closed").exists()
-    assert "1 at once" in sweep.stdout
-    assert not (own_executor / "runs" / "smoke" / "logs").exists()
+    assert sorted((tmp_path / "submitted").read_text().split()) == sorted(run.spec.key() for run in results)
+    assert (tmp_path / "closed").exists()
+    assert "1 at once" in done.stdout
+    assert not (tmp_path / "runs" / "smoke" / "logs").exists()
 
 
-def test_a_sweep_without_a_final_run_keeps_its_search(own_executor: Path) -> None:
-    sweep = _sweep(own_executor, "allow=[lrbench_test_own]", "device=cpu", "executor.fails=final")
-    assert sweep.returncode == 1, sweep.stderr
-    results = read_results(own_executor / "runs" / "smoke" / "trials")
+def test_a_sweep_without_a_final_run_keeps_its_search(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("allow=[lrbench_test_own]", "executor.fails=final")
+    assert done.returncode == 1, done.stderr
+    results = read_results(tmp_path / "runs" / "smoke" / "trials")
     assert [run.spec.phase for run in results] == ["search"] * 4
-    assert "no report: runs/smoke: no finished final runs" in sweep.stdout
-    assert "4 runs failed and have no results. To try them again: " in sweep.stdout
+    assert "no report: runs/smoke: no finished final runs" in done.stdout
+    assert "4 runs failed and have no results. To try them again: " in done.stdout
 
 
-def test_an_executor_of_the_user_must_be_allowed(own_executor: Path) -> None:
-    sweep = _sweep(own_executor)
-    assert sweep.returncode == 2
-    assert "executor._target_=lrbench_test_own.Threads: must start with" in sweep.stderr
-    assert "allow=[" in sweep.stderr
-    assert not (own_executor / "runs").exists()
+def test_an_executor_of_the_user_must_be_allowed(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep()
+    assert done.returncode == 2
+    assert "executor._target_=lrbench_test_own.Threads: must start with" in done.stderr
+    assert "allow=[" in done.stderr
+    assert not (tmp_path / "runs" / "smoke").exists()
 
 
-def test_an_argument_that_the_executor_does_not_take(own_executor: Path) -> None:
-    config = own_executor / "mine" / "executor" / "threads.yaml"
+def test_an_argument_that_the_executor_does_not_take(sweep: Sweep, tmp_path: Path) -> None:
+    config = tmp_path / "mine" / "executor" / "threads.yaml"
     config.write_text(f"{CONFIG}colour: red\n")
-    sweep = _sweep(own_executor, "allow=[lrbench_test_own]")
-    assert sweep.returncode == 2
-    assert "error: executor=threads: " in sweep.stderr and "colour" in sweep.stderr
+    done = sweep("allow=[lrbench_test_own]")
+    assert done.returncode == 2
+    assert "error: executor=threads: " in done.stderr and "colour" in done.stderr

@@ -270,7 +270,8 @@ search: {args: {level: {low: 1, high: 3}}}
 """
 
 
-def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("stored")
+def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, command: Command) -> None:
     """A run that raises and one that takes its worker with it: the others end, and once the reason
     is gone, so do these.
     """
@@ -278,13 +279,7 @@ def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, monkeypatc
     (tmp_path / "own" / "scheduler" / "moody.yaml").write_text(MOODY_YAML)
     (tmp_path / "moody.py").write_text(MOODY)
     own = ("allow=[moody]", "schedulers=[moody]", "~optimizer.search.lr", "n_trials=6", "final_seeds=1")
-    command = [sys.executable, "-m", "lrbench.sweep", "--config-dir", "own", *SMALL, *SWEEP, *own]
-
-    def run() -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
-
-    monkeypatch.setenv("MOODY", "1")
-    done = run()
+    done = command("sweep", "--config-dir", "own", *SMALL, *SWEEP, *own, MOODY="1")
     assert done.returncode == 1, done.stdout + done.stderr
     for part in (
         "failed: MemoryError: no memory for level 2",
@@ -299,8 +294,7 @@ def test_runs_that_fail_end_alone_and_are_tried_again(tmp_path: Path, monkeypatc
     assert failed[0] == "MemoryError: no memory for level 2" and failed[1].startswith(
         "its worker process died 3 times; last cause: SIGSEGV"
     )
-    monkeypatch.delenv("MOODY")
-    done = run()
+    done = command("sweep", "--config-dir", "own", *SMALL, *SWEEP, *own)
     assert done.returncode == 0, done.stderr
     after = {path.name: path.read_bytes() for path in trials.glob("*.json")}
     assert len(after) >= 4 and before.items() <= after.items()

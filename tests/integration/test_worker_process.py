@@ -74,7 +74,7 @@ def _alive(pid: int) -> bool:
         ("half a line", "exit code 7"),
         ("ends late", "exit code 7"),
         ("closes its output", "it closed its output"),
-        ("is silent", "no sign of life for 0.5 s"),
+        ("is silent", "it was silent for 0.5 s"),
     ],
 )
 def test_the_cause_of_an_end(process: WorkerProcess, spec: Spec, tmp_path: Path, name: str, cause: str) -> None:
@@ -83,6 +83,20 @@ def test_the_cause_of_an_end(process: WorkerProcess, spec: Spec, tmp_path: Path,
     assert process.restart() == cause
     assert process.pid != before and not _alive(before)
     assert process.train(spec(), tmp_path / "c.pt", 60, no_progress, None) is not None
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, "1"), ("", "1"), ("2,3", "3"), ("GPU-a,GPU-b", "GPU-b")])
+def test_a_worker_sees_a_gpu_among_the_visible_ones(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, seen: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    worker = WorkerProcess(tmp_path / "worker.log", tmp_path, silence_seconds=0.5, gpu=1)
+    logged: list[str] = []
+    worker.preflight([_named(spec(), "names its GPUs")], logged.append)
+    worker.close()
+    assert logged == [seen, "ready"]
 
 
 def test_the_cause_of_a_kill(process: WorkerProcess, spec: Spec, tmp_path: Path) -> None:
@@ -97,7 +111,7 @@ def test_a_worker_that_stops_is_killed(process: WorkerProcess, spec: Spec, tmp_p
         os.kill(process.pid, signal.SIGSTOP)
 
     assert process.train(_named(spec(), "is silent"), tmp_path / "c.pt", 60, stop, None) is None
-    assert process.restart() == "no sign of life for 0.5 s"
+    assert process.restart() == "it was silent for 0.5 s"
 
 
 def test_closing_ends_a_process_that_lives(process: WorkerProcess) -> None:
@@ -146,7 +160,7 @@ def test_a_worker_that_hangs_in_a_run_is_killed_and_the_run_fails(tmp_path: Path
     )
     try:
         workers.preflight([spec()], print)
-        with pytest.raises(RunError, match=r"died 3 times; last cause: no sign of life for 0\.5 s"):
+        with pytest.raises(RunError, match=r"died 3 times; last cause: it was silent for 0\.5 s"):
             _submit(workers, spec(), "is silent").result(timeout=60)
     finally:
         workers.close()

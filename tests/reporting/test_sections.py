@@ -56,7 +56,7 @@ def test_a_whole_report(report_folder: Path) -> None:
         "12 trials for each scheduler",
         "Final seeds 1000 to 1007",
         "python -m lrbench.sweep name=tiny 'schedulers=[cosine,rex]'",
-        "Made on abacus (cpu, 1 thread a run), torch 2.15, Python 3.11, wood.",
+        "Made on abacus (cpu, 1 thread per run), torch 2.15, Python 3.11, wood.",
         "Date: 2027-01-15.",
         "python -m lrbench.report --verify FOLDER cosine:1000",
         "Time to 77.00 % validation accuracy",
@@ -104,12 +104,12 @@ def test_one_scheduler_alone(run: Run, tmp_path: Path) -> None:
 
 def test_the_cost_of_a_search_with_pruned_runs(run: Run, tmp_path: Path) -> None:
     results = sweep_of(run, {"cosine": eight(0.9)})
-    results += [run("cosine", "search", 2, seed, validation=[0.3], state="pruned") for seed in (0, 1)]
+    results += [run("cosine", "search", trial, 0, validation=[0.3], state="pruned") for trial in (2, 3)]
     folder = sweep_folder(tmp_path, results)
     report.write_report(folder)
     text = (folder / "report.md").read_text()
     assert "| scheduler | trials | runs | diverged | pruned | epochs | time |" in text
-    assert "| cosine | 3 | 4 | 0 | 2 |" in text
+    assert "| cosine | 4 | 4 | 0 | 2 |" in text
 
 
 def test_a_scheduler_without_its_final_runs_is_named(run: Run, tmp_path: Path) -> None:

@@ -135,6 +135,20 @@ def test_an_invalid_config_keeps_the_folders_that_existed(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["file"]
 
 
+def test_an_invalid_config_keeps_a_new_folder_with_results(run: Run, tmp_path: Path) -> None:
+    """A late mistake, such as an invalid value that a search samples, costs no results."""
+    folder = tmp_path / "runs" / "quick"
+
+    def start() -> None:
+        with writable_folder(folder):
+            write_result(folder / "trials", run())
+            raise ConfigError("invalid")
+
+    with pytest.raises(ConfigError, match="invalid"):
+        start()
+    assert len(read_results(folder / "trials")) == 1
+
+
 def test_another_error_keeps_the_new_folder(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), writable_folder(tmp_path / "runs"):
         raise RuntimeError("a worker died")

@@ -53,7 +53,7 @@ def test_hardware_names_each_machine_once(run: Run) -> None:
     result = run(test=0.7)
     on_gpu = result.model_copy(update={"spec": result.spec.model_copy(update={"device": "cuda:0"})})
     assert hardware([result, on_gpu, result]) == [
-        "abacus (cpu, 1 thread a run), torch 2.15, Python 3.11, wood",
+        "abacus (cpu, 1 thread per run), torch 2.15, Python 3.11, wood",
         "abacus (cuda:0), torch 2.15, Python 3.11, wood",
     ]
 

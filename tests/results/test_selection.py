@@ -20,6 +20,14 @@ def test_the_chosen_trial_has_the_highest_mean_over_its_runs_and_was_not_pruned(
     assert chosen_trial(search) == 0
 
 
+def test_a_trial_with_a_failed_run_has_no_score(run: Run) -> None:
+    """As in the search, which does not choose it. A repeated run counts once."""
+    runs = [(0, 0, 0.5), (0, 1, 0.7), (1, 0, 0.9), (2, 0, 0.1), (2, 0, 0.3), (2, 1, 0.5)]
+    search = [run(phase="search", trial=trial, seed=seed, validation=[score]) for trial, seed, score in runs]
+    assert trial_scores(search) == pytest.approx({0: 0.6, 2: 0.4})
+    assert chosen_trial(search) == 0
+
+
 def test_scores_are_in_the_order_of_the_trials(run: Run) -> None:
     search = [run(phase="search", trial=trial, seed=0, validation=[0.5]) for trial in (2, 0, 1)]
     assert list(trial_scores(search)) == [0, 1, 2]

@@ -31,6 +31,19 @@ class MyPruner(optuna.pruners.BasePruner):
         return len(trial.intermediate_values) > self.evaluations
 
 
+class NoSeedSampler(optuna.samplers.BaseSampler):
+    """Draws the lower end of every range, and takes no seed."""
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        return distribution.to_external_repr(distribution.to_internal_repr(distribution.low))
+
+
 class NoSampler:
     """A class of another kind."""
 
@@ -55,6 +68,13 @@ def test_a_sampler_of_the_user_draws_the_trials(tmp_path: Path) -> None:
     assert study.ask(0)["optimizer.lr"] == 0.5
     study.tell(0, 0.5)
     assert study.ask(1)["optimizer.lr"] == pytest.approx(1.025)  # of 0.05 to 2
+
+
+@pytest.mark.usefixtures("_mine")
+def test_a_sampler_without_a_seed() -> None:
+    component = {"name": "mine", "_target_": "lrbench_test_mine.NoSeedSampler", "args": {}}
+    study = optuna.create_study(sampler=build_sampler(component, 0, 0))
+    assert study.ask().suggest_float("x", 1, 2) == 1
 
 
 @pytest.mark.usefixtures("_mine")

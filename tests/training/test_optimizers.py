@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from lrbench.config.paths import data_root
 from lrbench.data.dataset import load_dataset
 from lrbench.spec import ConfigError, TrialSpec
 from lrbench.training.optimizers import build_optimizers, parameter_groups
+from lrbench.training.train import train_one
 from lrbench.training.trainer import build_network
 from tests.conftest import Spec
 
@@ -101,3 +104,47 @@ def test_weight_decay_follows_the_rate(optimizer: type[torch.optim.Optimizer]) -
     weight.grad = torch.zeros(1)
     optimizer([weight], lr=0.1, weight_decay=0.2).step()  # type: ignore[call-arg]
     assert weight.item() == pytest.approx(0.98)
+
+
+MINE = """
+import torch
+
+from lrbench.training.optimizers import Optimizers, parameter_groups
+
+
+def build(spec, net):
+    return Optimizers([torch.optim.Adagrad([group], lr=spec.optimizer.lr) for group in parameter_groups(spec, net)])
+
+
+def no_optimizers(spec, net):
+    return None
+
+
+class NoOptimizer:
+    def __init__(self, groups, lr, **arguments):
+        pass
+"""
+
+
+@pytest.fixture
+def _mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lrbench_test_optimizer.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_mine")
+def test_a_function_of_the_user_builds_several_optimizers(spec: Spec) -> None:
+    run = spec("optimizer._target_=lrbench_test_optimizer.build", "allow=[lrbench_test_optimizer]")
+    optimizers = build_optimizers(run, _net(run))
+    assert len(optimizers.state_dicts()) == 2
+    assert train_one(run).state == "finished"
+
+
+@pytest.mark.usefixtures("_mine")
+@pytest.mark.parametrize(
+    ("name", "message"), [("no_optimizers", "must return .*Optimizers"), ("NoOptimizer", "must be a subclass of torch")]
+)
+def test_a_target_that_builds_no_optimizer(spec: Spec, name: str, message: str) -> None:
+    run = spec(f"optimizer._target_=lrbench_test_optimizer.{name}", "allow=[lrbench_test_optimizer]")
+    with pytest.raises(ConfigError, match=rf"optimizer\._target_=lrbench_test_optimizer\.{name}: {message}"):
+        build_optimizers(run, _net(run))

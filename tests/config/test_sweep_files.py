@@ -3,7 +3,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError
 
 from lrbench.config.compose import group_options, load_config
-from lrbench.config.presets import SweepSource
+from lrbench.config.sweep_files import SweepSource
 from tests.conftest import ROOT
 
 FILES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
