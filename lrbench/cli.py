@@ -27,16 +27,21 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from lrbench.config.compose import load_config
 from lrbench.config.resolvers import explain_interpolation, register_resolvers
 from lrbench.config.validation import suggestion
+from lrbench.executors.executor import RunError
 from lrbench.spec import ConfigError
 
 # Hydra composes its default scheduler before lrbench knows which schedulers are meant. With this
 # prefix it accepts a key that only another scheduler has.
 FORCED = "++"
-Task = Callable[[Sequence[str]], None]
+Task = Callable[[Sequence[str]], bool | None]  # returns False if a run failed
 
 
 def command(config_name: str, task: Task) -> None:
-    """Run `task` with the overrides of the command line inside a Hydra program, then exit."""
+    """Run `task` with the overrides of the command line inside a Hydra program.
+
+    In a multirun, `task` runs once for each job. If it returns False, the other jobs still run.
+    """
+    outcomes: list[bool | None] = []
     register_resolvers()  # Hydra's own --resolve needs them too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     _treat_termination_as_interrupt()
@@ -44,10 +49,12 @@ def command(config_name: str, task: Task) -> None:
 
     def inside_hydra(cfg: DictConfig) -> None:
         with exit_codes(config_name):  # here too, because Hydra prints its own line if a job raises an error
-            task(_overrides())
+            outcomes.append(task(_overrides()))
 
     with exit_codes(config_name):
         hydra.main(config_path="pkg://lrbench.conf", config_name=config_name, version_base="1.3")(inside_hydra)()
+    if False in outcomes:
+        sys.exit(1)
 
 
 def _overrides() -> list[str]:
@@ -68,6 +75,8 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         _exit(130, str(interrupt) or "interrupted")
+    except RunError as error:
+        _exit(1, f"error: {error}")
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _exit(2, f"error: {explain(error, config_name, sys.argv[1:])}")
     except yaml.YAMLError as error:

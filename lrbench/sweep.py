@@ -10,15 +10,18 @@ from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.sweep import run_sweep
 
 
-def sweep(overrides: Sequence[str]) -> None:
-    """Run the sweep that the overrides describe, or describe it (`dry_run=true`)."""
+def sweep(overrides: Sequence[str]) -> bool:
+    """Run the sweep that the overrides describe, or describe it (`dry_run=true`).
+
+    Returns False if a run failed, or if there is nothing to report.
+    """
     console, plan = Console(soft_wrap=True, markup=False, highlight=False), make_plan(overrides)
     if plan.shared.dry_run:
         from lrbench.orchestration.dry_run import dry_run  # imports torch, which a sweep leaves to its workers
 
         dry_run(plan, console)
-    else:
-        run_sweep(plan, overrides, console)
+        return True
+    return run_sweep(plan, overrides, console)
 
 
 def main() -> None:

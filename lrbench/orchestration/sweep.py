@@ -1,6 +1,5 @@
 """A sweep from its plan to its report."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -26,11 +25,11 @@ from lrbench.tracking.browser import browser_hint
 from lrbench.tracking.publisher import Publisher
 
 
-def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> None:
+def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
     """Run a sweep. The finished runs in its folder are not trained again.
 
-    Exits with code 1 if runs failed or if there is nothing to report. Raises ConfigError before the
-    first run, and KeyboardInterrupt with the command that resumes the sweep.
+    Returns False if a run failed or if there is nothing to report. Raises ConfigError, and RunError
+    or KeyboardInterrupt with the command that resumes the sweep.
     """
     resume = cli.command_line("lrbench.sweep", overrides)
     with ExitStack() as stack:
@@ -49,8 +48,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> None:
         _print_last_lines(plan, best, publisher, console, overrides)
     if failures:
         console.print(f"{failures} runs failed and have no results. To try them again: {resume}", style="red")
-    if failures or best is None:
-        sys.exit(1)
+    return not failures and best is not None
 
 
 @contextmanager
@@ -61,7 +59,7 @@ def _with_resume_command(resume: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the finished runs are safe. To resume: {resume}") from None
     except RunError as error:
-        sys.exit(f"error: {error}\nTo try again: {resume}")
+        raise RunError(f"{error}\nTo try again: {resume}") from error
 
 
 def _start(

@@ -83,6 +83,13 @@ def test_a_sweep_without_a_final_run_keeps_its_search(sweep: Sweep, tmp_path: Pa
     assert "4 runs failed and have no results. To try them again: " in done.stdout
 
 
+def test_a_sweep_with_failed_runs_does_not_stop_the_next_one(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("name=first,second", "allow=[lrbench_test_own]", "executor.fails=final", "n_trials=1", "-m")
+    assert done.returncode == 1, done.stderr
+    for name in ("first", "second"):
+        assert len(read_results(tmp_path / "runs" / name / "trials")) == 2
+
+
 def test_an_executor_of_the_user_must_be_allowed(sweep: Sweep, tmp_path: Path) -> None:
     done = sweep()
     assert done.returncode == 2
