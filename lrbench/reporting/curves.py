@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_IN_FULL = 3  # schedulers that are printed with a plot; with more, each gets a line
 PLOT_WIDTH, PLOT_HEIGHT, LINE_WIDTH = 60, 8, 24  # characters
+LIVE_NOTE = "the scheduler follows the validation loss; this is its curve as long as the loss falls"
 
 
 def draw_curves(overrides: Sequence[str]) -> None:
@@ -88,6 +89,8 @@ def write_pictures(out: Path, tables: Mapping[str, "Schedule"]) -> None:
 def _print_in_full(
     console: Console, cfg: DictConfig, spec: TrialSpec, table: "Schedule", warnings: Sequence[str]
 ) -> None:
+    from lrbench.schedules.plateau import is_live
+
     length = f"{counted(spec.train.total_steps, 'step')}, {counted(spec.train.epochs, 'epoch')}"
     console.print(Text(spec.scheduler.name, style="bold"), length)
     lines = braille_plot(table.lr, PLOT_WIDTH, PLOT_HEIGHT)
@@ -101,6 +104,7 @@ def _print_in_full(
         "args": _as_text(spec.scheduler.args),
         "interval": spec.scheduler.interval,
         "search": _search_text(cfg),
+        "note": LIVE_NOTE if is_live(spec) else "",
     }
     for label, text in facts.items():
         if text:

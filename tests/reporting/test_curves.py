@@ -72,6 +72,14 @@ def test_values_outside_the_search_space_are_drawn(tmp_path: Path, capsys: pytes
     assert "optimizer.lr=50" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "live"), [("plateau", True), ("cosine", False)])
+def test_a_curve_that_training_may_change_has_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, live: bool
+) -> None:
+    draw_curves([*SMALL, f"scheduler={name}", f"out={tmp_path}"])
+    assert ("note:     the scheduler follows the validation loss" in capsys.readouterr().out) == live
+
+
 def test_many_schedulers_get_a_line_each_and_their_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_curves([*SMALL, "schedulers=[constant,rex,cosine,linear]", f"out={tmp_path}"])
     lines = capsys.readouterr().out.splitlines()
