@@ -4,17 +4,11 @@ Exit codes: 0 done; 1 something failed; 2 the user's configuration is invalid; 1
 """
 
 import errno
-import itertools
 import os
 import re
-import shlex
-import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -24,10 +18,12 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from lrbench.command_line import config_dir
 from lrbench.config.compose import load_config
 from lrbench.config.resolvers import explain_interpolation, register_resolvers
 from lrbench.config.validation import suggestion
 from lrbench.executors.executor import RunError
+from lrbench.signals import treat_termination_as_interrupt
 from lrbench.spec import ConfigError
 
 # Hydra composes its default scheduler before lrbench knows which schedulers are meant. With this
@@ -44,7 +40,7 @@ def command(config_name: str, task: Task) -> None:
     outcomes: list[bool | None] = []
     register_resolvers()  # Hydra's own --resolve needs them too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
-    _treat_termination_as_interrupt()
+    treat_termination_as_interrupt()
     sys.argv[1:] = [f"{FORCED}{text}" if text.startswith("scheduler.") else text for text in sys.argv[1:]]
 
     def inside_hydra(cfg: DictConfig) -> None:
@@ -121,7 +117,7 @@ def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     None if it accepts them.
     """
     overrides = [text for text in argv if "=" in text and not text.startswith("-")]
-    folder = _config_dir(argv)
+    folder = config_dir(argv)
     try:
         with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):
             load_config(config_name, [*overrides, *([f"hydra.searchpath=[file://{folder}]"] if folder else [])])
@@ -130,48 +126,3 @@ def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
     except (HydraException, OmegaConfBaseException):
         return None
     return None
-
-
-def command_line(module: str, overrides: Sequence[str]) -> str:
-    """Return the command that runs a module of lrbench with this Python, for a person to copy."""
-    path = Path(sys.executable)
-    if shutil.which("python") == sys.executable:
-        python = "python"
-    else:
-        python = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-    folder = _config_dir(sys.argv)
-    return shlex.join([python, "-m", module, *(["--config-dir", folder] if folder else []), *overrides])
-
-
-def _config_dir(argv: Sequence[str]) -> str | None:
-    """Return the folder of the user's own configs that a command line names."""
-    return next((folder for flag, folder in itertools.pairwise(argv) if flag in ("--config-dir", "-cd")), None)
-
-
-def _treat_termination_as_interrupt() -> None:
-    """Treat SIGTERM and SIGHUP like Ctrl-C, unless they are ignored (nohup)."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
-    _wake_main_thread_on_signals()
-
-
-def _wake_main_thread_on_signals() -> None:
-    """Make every signal end the sleep of the main thread, which handles it.
-
-    Linux may deliver a signal to another thread, and the main thread would sleep on. So a thread
-    reads the number of each signal from a pipe and sends the main thread SIGURG, which has no other
-    use here.
-    """
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGURG, lambda number, frame: None)
-    main = threading.get_ident()
-
-    def wake() -> None:
-        while True:
-            if any(number != signal.SIGURG for number in os.read(read, 100)):
-                signal.pthread_kill(main, signal.SIGURG)
-
-    threading.Thread(target=wake, name="signals", daemon=True).start()

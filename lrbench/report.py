@@ -9,17 +9,18 @@ from rich.console import Console
 
 from lrbench import cli
 from lrbench.analysis.ranking import rank_schedulers
+from lrbench.orchestration.verify import verify_row
 from lrbench.reporting.report import load_results, write_report
 from lrbench.reporting.several import comparison_parts
 from lrbench.reporting.terminal import print_ranking, print_table
-from lrbench.reporting.verify import verify_row
 from lrbench.spec import ConfigError
+from lrbench.text import plain_console
 
 
 def main() -> None:
     """Write the report of a sweep, compare several sweeps, or train a row of a ranking again."""
     options = _parser().parse_args()
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = plain_console()
     with cli.exit_codes():
         if options.verify:
             folder, name = options.verify

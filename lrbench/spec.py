@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_STEPS = 10_000_000
+Value = float | int | str | bool  # of a hyperparameter
 _MESSAGES = {  # by type of pydantic's errors, if its own message needs other words
     "missing": "must be set",
     "extra_forbidden": "unknown key",
@@ -164,7 +165,7 @@ class TrialSpec(Spec):
     device: Annotated[str, AfterValidator(_device)]
     phase: Literal["search", "final"]
     trial: NonNegativeInt | None = None  # its number in the scheduler's search; None outside of a sweep
-    sampled: dict[str, float | int | str | bool] = {}  # the values that the search chose, by config key
+    sampled: dict[str, Value] = {}  # the values that the search chose, by config key
 
     @property
     def trial_number(self) -> int:
@@ -172,6 +173,11 @@ class TrialSpec(Spec):
         sweep.
         """
         return self.trial or 0
+
+    def name(self, *, with_trial: bool) -> str:
+        """Return the name of the run for people, such as `cosine search trial 3 seed 0`."""
+        trial = f" trial {self.trial}" if with_trial and self.trial is not None else ""
+        return f"{self.scheduler.name} {self.phase}{trial} seed {self.seed}"
 
     def key(self) -> str:
         """Return a file name that is unique to this spec."""

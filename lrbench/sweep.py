@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from lrbench import cli
 from lrbench.config.sweep_files import register_sweeps
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.sweep import run_sweep
+from lrbench.text import plain_console
 
 
 def sweep(overrides: Sequence[str]) -> bool:
@@ -15,7 +14,7 @@ def sweep(overrides: Sequence[str]) -> bool:
 
     Returns False if a run failed, or if there is nothing to report.
     """
-    console, plan = Console(soft_wrap=True, markup=False, highlight=False), make_plan(overrides)
+    console, plan = plain_console(), make_plan(overrides)
     if plan.shared.dry_run:
         from lrbench.orchestration.dry_run import dry_run  # imports torch, which a sweep leaves to its workers
 

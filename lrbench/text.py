@@ -1,7 +1,9 @@
-"""Numbers and lists as text for people."""
+"""Text for people: numbers, lists, and the console."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
 
 Log = Callable[[str], None]  # takes a line of text for a person
 
@@ -67,3 +69,8 @@ def rank_range(first: int, last: int) -> str:
     ('1', '2-4')
     """
     return f"{first}" if first == last else f"{first}-{last}"
+
+
+def plain_console() -> Console:
+    """Return a console that prints lines as they are, without markup, highlights or breaks."""
+    return Console(soft_wrap=True, markup=False, highlight=False)

@@ -56,6 +56,12 @@ def run_builder(small: Sequence[str]) -> Run:
     return make_run
 
 
+def without_times(result: TrialResult) -> dict[str, object]:
+    """Return the part that a repeat on the same kind of CPU must reproduce bit by bit."""
+    curves = {name: (curve.steps, curve.values) for name, curve in result.curves.items()}
+    return {"spec": result.spec, "state": result.state, "reason": result.reason, "curves": curves}
+
+
 def curve_of(values: Sequence[float]) -> Curve:
     """Return a curve over 80 steps, which are four epochs of 20."""
     steps = [round(80 * (place + 1) / len(values)) for place in range(len(values))]

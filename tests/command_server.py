@@ -37,7 +37,7 @@ MODULES = (
     "lrbench.ui",
     "lrbench.orchestration.dry_run",
     "lrbench.reporting.plots",
-    "lrbench.reporting.verify",
+    "lrbench.orchestration.verify",
     "lrbench.tracking.mlflow_store",
     "lrbench.training.train",
     "pandas",

@@ -1,8 +1,5 @@
 import errno
-import signal
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +10,7 @@ from omegaconf import OmegaConf
 import lrbench
 from lrbench import cli
 from lrbench.__main__ import COMMANDS, main
+from lrbench.executors.executor import RunError
 from lrbench.spec import ConfigError
 from tests.conftest import ROOT
 
@@ -23,6 +21,7 @@ from tests.conftest import ROOT
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (KeyboardInterrupt("interrupted; to resume: x"), 130, "interrupted; to resume: x\n"),
         (ConfigError("seed=x: must be a whole number"), 2, "error: seed=x: must be a whole number\n"),
+        (RunError("the first worker died"), 1, "error: the first worker died\n"),
         (yaml.YAMLError("line 3"), 2, "error: a config file must be valid YAML; line 3\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/a.json"),
@@ -31,7 +30,7 @@ from tests.conftest import ROOT
             "Free some space and repeat the command.\n",
         ),
     ],
-    ids=["interrupt", "interrupt with a message", "config", "yaml", "disk"],
+    ids=["interrupt", "interrupt with a message", "config", "run", "yaml", "disk"],
 )
 def test_an_error_becomes_a_message_and_a_code(
     error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
@@ -60,36 +59,6 @@ def test_overrides_stay_as_the_user_wrote_them(monkeypatch: pytest.MonkeyPatch) 
     config = OmegaConf.create({"hydra": {"overrides": {"task": given}}})
     monkeypatch.setattr(HydraConfig, "get", lambda: config.hydra)
     assert cli._overrides() == ["scheduler.args.T_max=${steps:0.5}", "seed=1"]
-
-
-@pytest.mark.parametrize(
-    ("argv", "options"),
-    [([], ""), (["--config-dir", "own"], " --config-dir own"), (["-cd", "my own"], " --config-dir 'my own'")],
-)
-def test_a_command_line_to_copy(argv: list[str], options: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["program", *argv])
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert cli.command_line("lrbench.sweep", ["name=a b"]) == f"bin/python -m lrbench.sweep{options} 'name=a b'"
-    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
-    assert cli.command_line("lrbench.sweep", []) == f"/elsewhere/python -m lrbench.sweep{options}"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
-def test_termination_is_an_interrupt_unless_it_is_ignored(
-    number: signal.Signals, handler: signal.Handlers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cli, "_wake_main_thread_on_signals", lambda: None)
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        signal.signal(number, handler)
-        cli._treat_termination_as_interrupt()
-        expected = signal.default_int_handler if handler == signal.SIG_DFL else signal.SIG_IGN
-        assert signal.getsignal(number) == expected
-    finally:
-        for each, was in before.items():
-            signal.signal(each, was)
 
 
 def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:

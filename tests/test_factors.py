@@ -19,7 +19,11 @@ from lrbench.spec import ConfigError, TrialSpec
 from tests.conftest import ROOT
 
 Spec = Callable[..., TrialSpec]
-FUNCTIONS = {name: f for name, f in vars(factors).items() if inspect.isfunction(f) and not name.startswith("_")}
+FUNCTIONS = {
+    name: f
+    for name, f in vars(factors).items()
+    if inspect.isfunction(f) and list(inspect.signature(f).parameters)[:2] == ["step", "total_steps"]
+}
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "conf" / "scheduler").glob("*.yaml"))}
 WAVES = {name: node for name, node in FILES.items() if node["_target_"] == "lrbench.factors.wave"}
 ROOT_HALF = math.sqrt(0.5)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from lrbench.analysis.statistics import (
     rank_ranges,
     t_interval,
 )
+from lrbench.analysis.time_to_target import TimeToTarget, default_target, time_to_target
 from lrbench.results.result import TrialResult
-from lrbench.results.selection import chosen_trial, trial_scores
-from lrbench.spec import ConfigError
+from lrbench.results.selection import chosen_trial, runs_of_phase, trial_scores
+from lrbench.spec import ConfigError, Value
 
 BASELINE = "constant"  # if the sweep has it, and no other baseline is given
 Accuracies = Mapping[int, float]  # by seed
-Value = float | int | str | bool
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,6 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class TimeToTarget:
-    """How many of the final runs reached the target, and their median epochs and training seconds.
-
-    The medians are inf if half of the runs did not reach it.
-    """
-
-    runs: int
-    of: int
-    epochs: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One scheduler in the ranking, by the final runs of its chosen configuration.
 
@@ -100,7 +87,7 @@ class Row:
     gain_over_baseline: PairedTest | None
     best_epoch: Interval | None
     tuning: Tuning
-    reached: TimeToTarget | None
+    time_to_target: TimeToTarget | None
     search: SearchSummary
 
     @property
@@ -128,15 +115,15 @@ class Row:
 class Ranking:
     """All schedulers, the best first, and their comparison.
 
-    `target` is a validation accuracy, None if the final runs held out no images. `ranked` is the
-    test by ranks, None for too few schedulers or seeds. `unranked` names the schedulers without
-    final runs of their chosen configuration.
+    `target` is a validation accuracy, None if the final runs held out no images. `rank_test`
+    is None for too few schedulers or seeds. `unranked` names the schedulers without final runs of
+    their chosen configuration.
     """
 
     rows: list[Row]
     baseline: str | None
     target: float | None
-    ranked: RankTest | None
+    rank_test: RankTest | None
     unranked: list[str]
 
     @property
@@ -147,30 +134,23 @@ class Ranking:
         return min(row.gap_to_best.pairs for row in self.rows[1:])
 
     @property
-    def claimable(self) -> bool:
+    def has_enough_pairs(self) -> bool:
         """True if there are enough pairs to claim a difference."""
         return self.pairs >= MIN_PAIRS
 
 
 @dataclass(frozen=True)
 class SchedulerRuns:
-    """The runs of one scheduler, in the order of trial and seed."""
+    """The runs of one scheduler.
 
-    search: list[TrialResult] = field(default_factory=list)
-    finals: list[TrialResult] = field(default_factory=list)
+    `search` is in the order of trial and seed. `chosen` are the final runs of the chosen trial, one
+    per seed. `default` are the final runs of the default configuration, none if it was chosen.
+    """
 
-    def chosen(self) -> list[TrialResult]:
-        """Return the final runs of the chosen trial, one per seed."""
-        trial = chosen_trial(self.search)
-        runs = [run for run in self.finals if run.spec.trial == trial]
-        latest = {run.spec.seed: run for run in runs}  # another machine may have repeated a run
-        return list(latest.values())
-
-    def default_accuracies(self) -> Accuracies:
-        """Return the test accuracies of the default configuration, if it was not chosen."""
-        if chosen_trial(self.search) == 0:
-            return {}
-        return _accuracies(run for run in self.finals if run.spec.trial == 0)
+    scheduler: str
+    search: Sequence[TrialResult]
+    chosen: Sequence[TrialResult]
+    default: Sequence[TrialResult]
 
 
 def rank_schedulers(
@@ -180,36 +160,20 @@ def rank_schedulers(
 
     Raises ConfigError if there are no final runs, or if `baseline` is not in the ranking.
     """
-    by_scheduler = _by_scheduler(results)
-    finals = {name: runs.chosen() for name, runs in by_scheduler.items()}
-    accuracies = _best_first({name: _accuracies(runs) for name, runs in finals.items() if runs})
+    names = dict.fromkeys(run.spec.scheduler.name for run in results)
+    by_scheduler = {name: _runs_of(results, name) for name in names}
+    accuracies = _best_first({name: _accuracies(runs.chosen) for name, runs in by_scheduler.items() if runs.chosen})
     if not accuracies:
         raise ConfigError("no finished final runs to report on. Start the sweep again to make them.")
-    if baseline is not None and baseline not in accuracies:
-        raise ConfigError(f"--baseline {baseline}: must be one of {', '.join(accuracies)}")
-    baseline = baseline or (BASELINE if BASELINE in accuracies else None)
-    target = target or _target([finals[name] for name in accuracies])
-    gaps, ranks = pairwise_tests(list(accuracies.values()))
-    gains = _gains_over(baseline, accuracies)
-    tuning = _tuning({name: by_scheduler[name] for name in accuracies}, accuracies)
-    rows = []
-    for name, gap, rank in zip(accuracies, gaps, ranks, strict=True):
-        values = np.array(list(accuracies[name].values()))
-        row = Row(
-            scheduler=name,
-            runs=finals[name],
-            accuracies=values,
-            mean=t_interval(values),
-            ranks=rank,
-            gap_to_best=gap,
-            gain_over_baseline=gains.get(name),
-            best_epoch=_best_epoch(finals[name]),
-            tuning=tuning[name],
-            reached=None if target is None else _time_to_target(finals[name], target),
-            search=_summarize_search(by_scheduler[name].search),
-        )
-        rows.append(row)
-    unranked = [name for name, runs in finals.items() if not runs]
+    ranked = [by_scheduler[name] for name in accuracies]
+    baseline = _baseline(baseline, accuracies)
+    target = target or default_target([runs.chosen for runs in ranked])
+    gains, tuning = _gains_over(baseline, accuracies), _tuning(ranked, accuracies)
+    rows = [
+        _row(runs, gap, ranks, gains.get(runs.scheduler), tuning[runs.scheduler], target)
+        for runs, gap, ranks in zip(ranked, *pairwise_tests(list(accuracies.values())), strict=True)
+    ]
+    unranked = [name for name in names if name not in accuracies]
     return Ranking(rows, baseline, target, _rank_test(list(accuracies.values())), unranked)
 
 
@@ -244,18 +208,47 @@ def best_test_accuracy(run: TrialResult) -> float | None:
     return max(curve.values) if curve and len(curve.values) > 1 else None
 
 
-def steps_trained(run: TrialResult) -> int:
-    """Return the optimizer steps that a run made, fewer than planned if it ended early."""
-    return run.curves["lr"].steps[-1] + 1 if "lr" in run.curves else 0
+def _runs_of(results: Sequence[TrialResult], scheduler: str) -> SchedulerRuns:
+    search, finals = (runs_of_phase(results, scheduler, phase) for phase in ("search", "final"))
+    trial = chosen_trial(search)
+    # Another machine may have repeated a run: the latest counts.
+    chosen = {run.spec.seed: run for run in finals if run.spec.trial == trial}
+    default = [run for run in finals if run.spec.trial == 0] if trial != 0 else []
+    return SchedulerRuns(scheduler, search, list(chosen.values()), default)
 
 
-def _by_scheduler(results: Iterable[TrialResult]) -> dict[str, SchedulerRuns]:
-    by_scheduler: dict[str, SchedulerRuns] = {}
-    for run in sorted(results, key=lambda run: (run.spec.trial_number, run.spec.seed)):
-        runs = by_scheduler.setdefault(run.spec.scheduler.name, SchedulerRuns())
-        phase = runs.finals if run.spec.phase == "final" else runs.search
-        phase.append(run)
-    return by_scheduler
+def _baseline(wanted: str | None, accuracies: Mapping[str, Accuracies]) -> str | None:
+    """Return the scheduler to compare the others with: `wanted`, or BASELINE if it is ranked.
+
+    Raises ConfigError if `wanted` is not ranked.
+    """
+    if wanted is not None and wanted not in accuracies:
+        raise ConfigError(f"--baseline {wanted}: must be one of {', '.join(accuracies)}")
+    return wanted or (BASELINE if BASELINE in accuracies else None)
+
+
+def _row(
+    runs: SchedulerRuns,
+    gap: PairedTest,
+    ranks: tuple[int, int],
+    gain: PairedTest | None,
+    tuning: Tuning,
+    target: float | None,
+) -> Row:
+    accuracies = np.array(list(_accuracies(runs.chosen).values()))
+    return Row(
+        scheduler=runs.scheduler,
+        runs=runs.chosen,
+        accuracies=accuracies,
+        mean=t_interval(accuracies),
+        ranks=ranks,
+        gap_to_best=gap,
+        gain_over_baseline=gain,
+        best_epoch=_best_epoch(runs.chosen),
+        tuning=tuning,
+        time_to_target=None if target is None else time_to_target(runs.chosen, target),
+        search=_summarize_search(runs.search),
+    )
 
 
 def _accuracies(runs: Iterable[TrialResult]) -> dict[int, float]:
@@ -282,21 +275,21 @@ def _gains_over(baseline: str | None, accuracies: Mapping[str, Accuracies]) -> d
     return dict(zip(others, tests, strict=True))
 
 
-def _tuning(by_scheduler: Mapping[str, SchedulerRuns], accuracies: Mapping[str, Accuracies]) -> dict[str, Tuning]:
+def _tuning(ranked: Sequence[SchedulerRuns], accuracies: Mapping[str, Accuracies]) -> dict[str, Tuning]:
     """Return the gain from tuning of each scheduler. The correction covers all tests of gains."""
-    defaults = {name: runs.default_accuracies() for name, runs in by_scheduler.items()}
+    defaults = {runs.scheduler: _accuracies(runs.default) for runs in ranked}
     tested = [name for name, default in defaults.items() if default]
     tests = holm_paired_tests([_differences(accuracies[name], defaults[name]) for name in tested])
     gains = dict(zip(tested, tests, strict=True))
     tuning = {}
-    for name, runs in by_scheduler.items():
+    for runs in ranked:
         scores = trial_scores(runs.search)
-        default = np.array(list(defaults[name].values()))
-        tuning[name] = Tuning(
+        default = np.array(list(defaults[runs.scheduler].values()))
+        tuning[runs.scheduler] = Tuning(
             default_validation=scores.get(0, math.nan),
             chosen_validation=max(scores.values()),
             test=t_interval(default) if len(default) else None,
-            gain=gains.get(name),
+            gain=gains.get(runs.scheduler),
         )
     return tuning
 
@@ -305,48 +298,6 @@ def _best_epoch(runs: Sequence[TrialResult]) -> Interval | None:
     """Return the mean of the runs' highest test accuracies, None if a run lacks it."""
     values = [best for run in runs if (best := best_test_accuracy(run)) is not None]
     return t_interval(np.array(values)) if len(values) == len(runs) else None
-
-
-def _target(finals: Sequence[Sequence[TrialResult]]) -> float | None:
-    """Return the whole percent below the lowest mean validation accuracy of a scheduler.
-
-    Schedulers with diverged runs do not count.
-    """
-    sound = [runs for runs in finals if all(run.state == "finished" for run in runs)]
-    if not sound or not all("val/accuracy" in run.curves for runs in sound for run in runs):
-        return None
-    lowest = min(float(np.mean([run.last("val/accuracy") for run in runs])) for runs in sound)
-    return math.floor(100 * lowest + 1e-9) / 100
-
-
-def _time_to_target(runs: Sequence[TrialResult], target: float) -> TimeToTarget | None:
-    """Return when the runs first reached the target, None if they have no validation accuracy."""
-    if not any("val/accuracy" in run.curves for run in runs):
-        return None
-    epochs, seconds = [], []
-    for run in runs:
-        step = _first_step_at(run, target)
-        epochs.append(step / run.spec.train.steps_per_epoch)
-        seconds.append(run.train_seconds * step / run.spec.train.total_steps)
-    reached = sum(math.isfinite(epoch) for epoch in epochs)
-    return TimeToTarget(reached, len(runs), _median(epochs), _median(seconds))
-
-
-def _first_step_at(run: TrialResult, target: float) -> float:
-    """Return the step of the first evaluation that reached the target, inf if none did."""
-    curve = run.curves.get("val/accuracy")
-    points = zip(curve.steps, curve.values, strict=True) if curve else ()
-    return next((step for step, value in points if value >= target), math.inf)
-
-
-def _median(values: Sequence[float]) -> float:
-    """Return the median. It is inf if half of the values are.
-
-    >>> _median([1.0, 3.0, 8.0, math.inf]), _median([1.0, math.inf])
-    (5.5, inf)
-    """
-    low, high = sorted(values)[(len(values) - 1) // 2], sorted(values)[len(values) // 2]
-    return (low + high) / 2
 
 
 def _summarize_search(runs: Sequence[TrialResult]) -> SearchSummary:
@@ -361,7 +312,7 @@ def _summarize_search(runs: Sequence[TrialResult]) -> SearchSummary:
         runs=len(runs),
         diverged=sum(run.state == "diverged" for run in runs),
         pruned=sum(run.state == "pruned" for run in runs),
-        epochs=sum(steps_trained(run) / run.spec.train.steps_per_epoch for run in runs),
+        epochs=sum(run.steps_trained / run.spec.train.steps_per_epoch for run in runs),
         seconds=sum(run.train_seconds + run.eval_seconds for run in runs),
     )
 

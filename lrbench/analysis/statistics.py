@@ -80,14 +80,6 @@ def t_prediction(values: np.ndarray, level: float = LEVEL) -> Interval:
     return _around(values, level, 1 + 1 / len(values))
 
 
-def paired_difference(values: np.ndarray, others: np.ndarray) -> Interval:
-    """Return the mean of `values - others` and its 95 % interval by Student's t.
-
-    Both have shape (n,) and are paired by seed.
-    """
-    return t_interval(np.asarray(values) - np.asarray(others))
-
-
 def independent_difference(values: np.ndarray, others: np.ndarray) -> Interval:
     """Return mean(values) - mean(others) and its 95 % interval by Welch's t.
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrbench.config.targets import locate
-from lrbench.results.result import ShouldContinue, TrialResult
+from lrbench.results.result import Progress, ShouldContinue, TrialResult
 from lrbench.spec import ConfigError, DeviceInfo, TrialSpec
 from lrbench.text import Log
 
-# Called with the fields of `training.train.Progress`.
-OnProgress = Callable[[TrialSpec, Mapping[str, Any]], None]
+# Called with a run and its position while it is being trained.
+OnProgress = Callable[[TrialSpec, Progress], None]
 # Called each time a run starts or restarts. It returns None if the run must not be stopped.
 MonitorFactory = Callable[[], ShouldContinue | None]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from pydantic import PositiveFloat
@@ -37,15 +38,19 @@ class Inline:
 
     def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:
         """Train the run, and return a future that is done."""
-        from lrbench.training.train import Progress, train_one
-
-        def report(progress: Progress) -> None:
-            on_progress(spec, vars(progress))
+        from lrbench.training.train import train_one
 
         future: Future[TrialResult] = Future()
-        checkpoint, seconds = self._workspace.checkpoint(spec), self._settings.checkpoint_seconds
         try:
-            future.set_result(train_one(spec, report, monitor(), checkpoint, seconds, self._resident))
+            result = train_one(
+                spec,
+                partial(on_progress, spec),
+                monitor(),
+                checkpoint=self._workspace.checkpoint(spec),
+                checkpoint_seconds=self._settings.checkpoint_seconds,
+                resident=self._resident,
+            )
+            future.set_result(result)
         except ConfigError as error:
             future.set_exception(RunError(str(error)))
         except (RuntimeError, ArithmeticError) as error:  # others stop the sweep, for a debugger

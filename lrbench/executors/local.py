@@ -128,10 +128,15 @@ class LocalWorkers:
                 job.future.set_exception(error)
 
     def _train(self, worker: WorkerProcess, job: _Job) -> TrialResult:
-        checkpoint = self._workspace.checkpoint(job.spec), self._settings.checkpoint_seconds
         deaths = 0
         while not self._closing:
-            result = worker.train(job.spec, *checkpoint, job.on_progress, job.monitor())
+            result = worker.train(
+                job.spec,
+                checkpoint=self._workspace.checkpoint(job.spec),
+                checkpoint_seconds=self._settings.checkpoint_seconds,
+                on_progress=job.on_progress,
+                should_continue=job.monitor(),
+            )
             if result is not None:
                 return result
             if not self._closing:

@@ -81,10 +81,16 @@ def _train(request: dict[str, Any], answer: Answer, requests: Requests, resident
         return bool(requests.get()["continue"])
 
     monitor: ShouldContinue | None = should_continue if request["monitored"] else None
-    checkpoint = Path(request["checkpoint"]), request["checkpoint_seconds"]
     try:
         spec = TrialSpec.model_validate(request["train"])
-        result = train_one(spec, lambda progress: answer(progress=vars(progress)), monitor, *checkpoint, resident)
+        result = train_one(
+            spec,
+            lambda progress: answer(progress=progress.as_json()),
+            monitor,
+            checkpoint=Path(request["checkpoint"]),
+            checkpoint_seconds=request["checkpoint_seconds"],
+            resident=resident,
+        )
         answer(result=result.model_dump(by_alias=True))
         return True
     except ConfigError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lrbench.executors.executor import OnProgress, RunError
-from lrbench.results.result import ShouldContinue, TrialResult
+from lrbench.results.result import Progress, ShouldContinue, TrialResult
 from lrbench.spec import ConfigError, DeviceInfo, TrialSpec
 from lrbench.text import Log
 
@@ -72,7 +72,7 @@ class WorkerProcess:
         }
         for message in self._messages(request, self.silence_seconds):
             if "progress" in message:
-                on_progress(spec, message["progress"])
+                on_progress(spec, Progress.from_json(message["progress"]))
             elif "evaluated" in message and should_continue is not None:
                 self._write({"continue": should_continue(*message["evaluated"])})
             elif "failure" in message:

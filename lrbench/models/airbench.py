@@ -1,6 +1,7 @@
 """airbench94's network (Jordan 2024, https://arxiv.org/abs/2404.00498) and its layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -41,29 +42,59 @@ def fast(
     convolution four times cheaper. Raises ConfigError if an argument is invalid, and ValueError if
     the images are too small.
     """
-    check_argument("width", width, 0 < width <= 8, "above 0 and at most 8")
-    check_argument("stem_kernel", stem_kernel, 2 <= stem_kernel <= 8, "from 2 to 8")
-    check_argument("stem_stride", stem_stride, 1 <= stem_stride <= 2, "1 or 2")
-    most = 2 * 3 * stem_kernel**2  # each filter and its negative, for patches of 3 channels
-    even = stem_channels % 2 == 0 and 2 <= stem_channels <= most
-    check_argument(
-        "stem_channels", stem_channels, even, f"an even number from 2 to {most} for stem_kernel={stem_kernel}"
+    arguments = _Arguments(
+        width=width,
+        widths=widths,
+        stem_kernel=stem_kernel,
+        stem_stride=stem_stride,
+        stem_channels=stem_channels,
+        convolutions=convolutions,
+        pool=pool,
+        activation=activation,
     )
-    check_argument("convolutions", convolutions, 1 <= convolutions <= 4, "from 1 to 4")
-    check_argument("activation", activation, activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
-    check_argument("pool", pool, pool in ("before", "after"), "before or after")
-    few = 1 <= len(widths) <= 3 and min(widths) > 0
-    check_argument("widths", widths, few, "a list of one to three whole numbers above 0")
+    _check_arguments(arguments)
     _check_image_size(data.image_size, stem_kernel, stem_stride, len(widths))
-    scaled = [max(8, round(width * channels / 8) * 8) for channels in widths]
-    net = _Fast(
-        data.classes, scaled, stem_kernel, stem_stride, stem_channels, convolutions, pool, ACTIVATIONS[activation]
-    )
+    net = _Fast(data.classes, arguments)
     filters = data.derived(
         ("whitening filters", stem_kernel, stem_channels), lambda: _whitening_filters(data, stem_kernel, stem_channels)
     )
     net.whiten.weight.data[:] = filters
     return net
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """The arguments of `fast`."""
+
+    width: float
+    widths: list[int]
+    stem_kernel: int
+    stem_stride: int
+    stem_channels: int
+    convolutions: int
+    pool: str
+    activation: str
+
+    def channels(self) -> list[int]:
+        """Return the channels of each group: `widths` times `width`, in multiples of 8."""
+        return [max(8, round(self.width * channels / 8) * 8) for channels in self.widths]
+
+
+def _check_arguments(args: _Arguments) -> None:
+    """Raise ConfigError for the first argument that is invalid."""
+    kernel = args.stem_kernel
+    check_argument("width", args.width, 0 < args.width <= 8, "above 0 and at most 8")
+    check_argument("stem_kernel", kernel, 2 <= kernel <= 8, "from 2 to 8")
+    check_argument("stem_stride", args.stem_stride, 1 <= args.stem_stride <= 2, "1 or 2")
+    most = 2 * 3 * kernel**2  # each filter and its negative, for patches of 3 channels
+    even = args.stem_channels % 2 == 0 and 2 <= args.stem_channels <= most
+    rule = f"an even number from 2 to {most} for stem_kernel={kernel}"
+    check_argument("stem_channels", args.stem_channels, even, rule)
+    check_argument("convolutions", args.convolutions, 1 <= args.convolutions <= 4, "from 1 to 4")
+    check_argument("activation", args.activation, args.activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+    check_argument("pool", args.pool, args.pool in ("before", "after"), "before or after")
+    few = 1 <= len(args.widths) <= 3 and min(args.widths) > 0
+    check_argument("widths", args.widths, few, "a list of one to three whole numbers above 0")
 
 
 def _check_image_size(size: int, kernel: int, stride: int, poolings: int) -> None:
@@ -142,46 +173,41 @@ class _MaxPool(nn.Module):
 class _Fast(nn.Module):
     """The whitening stem, the groups of convolutions and the classifier of `fast`."""
 
-    def __init__(
-        self,
-        classes: int,
-        widths: list[int],
-        kernel: int,
-        stride: int,
-        stem_channels: int,
-        convolutions: int,
-        pool: str,
-        activation: Callable[[], nn.Module],
-    ) -> None:
+    def __init__(self, classes: int, args: _Arguments) -> None:
         super().__init__()
+        kernel, stride = args.stem_kernel, args.stem_stride
         padding = _stem_padding(kernel, stride)
-        self.whiten = nn.Conv2d(3, stem_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.whiten = nn.Conv2d(3, args.stem_channels, kernel, stride=stride, padding=padding, bias=False)
         self.whiten.weight.requires_grad = False
         # Not the convolution's own bias: to train that one, torch's CPU backward would also go
         # through the frozen filters.
-        self.bias = nn.Parameter(torch.zeros(stem_channels, 1, 1))
-        early = pool == "before"
-        self.stem = _MaxPool() if early else nn.Identity()
-        layers: list[nn.Module] = [activation()]
-        channels = stem_channels
-        for group, out in enumerate(widths, 1):
-            for number in range(1, convolutions + 1):
-                layers.append(MatrixConv(channels, out))
-                if not early and number == 1:
-                    layers.append(_MaxPool())
-                layers.append(_norm(out))
-                if early and number == convolutions and group < len(widths):
-                    layers.append(_MaxPool())  # before the activation, which then has a quarter of the work
-                layers.append(activation())
-                channels = out
-        self.groups = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, classes, bias=False)
+        self.bias = nn.Parameter(torch.zeros(args.stem_channels, 1, 1))
+        self.stem = _MaxPool() if args.pool == "before" else nn.Identity()
+        self.groups = nn.Sequential(*_layers(args))
+        self.head = nn.Linear(args.channels()[-1], classes, bias=False)
         self.head.weight.data /= self.head.weight.data.std()
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.groups(self.stem(self.whiten(x)) + self.bias).amax((2, 3))
         logits: Tensor = self.head(features)
         return logits / 9
+
+
+def _layers(args: _Arguments) -> Iterator[nn.Module]:
+    """Yield the first activation, then the layers of all groups."""
+    activation, early = ACTIVATIONS[args.activation], args.pool == "before"
+    yield activation()
+    channels = args.stem_channels
+    for group, out in enumerate(args.channels(), 1):
+        for number in range(1, args.convolutions + 1):
+            yield MatrixConv(channels, out)
+            if not early and number == 1:
+                yield _MaxPool()
+            yield _norm(out)
+            if early and number == args.convolutions and group < len(args.widths):
+                yield _MaxPool()  # before the activation, which then has a quarter of the work
+            yield activation()
+            channels = out
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

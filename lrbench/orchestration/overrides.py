@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lrbench.config.compose import load_config
-from lrbench.search.space import Value
+from lrbench.spec import Value
 
 GROUPS = ("scheduler", "data", "model", "optimizer")
 SECTIONS = (*GROUPS, "train", "device")

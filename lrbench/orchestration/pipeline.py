@@ -9,9 +9,8 @@ from lrbench.config.compose import parse_spec
 from lrbench.orchestration.plan import SweepSettings, for_final_runs
 from lrbench.results.result import TrialResult
 from lrbench.results.selection import chosen_trial
-from lrbench.search.space import Value
 from lrbench.search.study import PruningMonitor, Study
-from lrbench.spec import DeviceInfo, TrialSpec
+from lrbench.spec import DeviceInfo, TrialSpec, Value
 
 
 class SchedulerPipeline:

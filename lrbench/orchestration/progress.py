@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lrbench.results.result import TrialResult
+from lrbench.results.result import Progress, TrialResult
 from lrbench.spec import TrialSpec
 from lrbench.text import Log, duration
 
@@ -34,7 +34,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
     def __init__(self, console: Console, runs: int, steps: int) -> None:
         self._console, self._total, self._done, self._failed = console, runs, 0, 0
         self._steps_left, self._steps_trained, self._start = steps, 0, time.monotonic()
-        self._running: dict[str, tuple[TrialSpec, Mapping[str, float | None]]] = {}
+        self._running: dict[str, tuple[TrialSpec, Progress]] = {}
         self._best: tuple[float, str] = (0.0, "")
         self._lock = threading.RLock()
         self._live: Live | None = None
@@ -57,8 +57,8 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
         self._total -= len(steps)
         self._steps_left -= sum(steps)
 
-    def progress(self, spec: TrialSpec, progress: Mapping[str, float | None]) -> None:
-        """Update the position of a run: `epoch`, `lr`, `accuracy`."""
+    def progress(self, spec: TrialSpec, progress: Progress) -> None:
+        """Update the position of a run."""
         with self._lock:
             if not self._running and not self._steps_trained:
                 self._start = time.monotonic() - 1  # the time before, such as importing torch, will not repeat
@@ -103,9 +103,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
 
     def _time_left(self) -> str:
         with self._lock:
-            running = sum(
-                (progress["epoch"] or 0) * spec.train.steps_per_epoch for spec, progress in self._running.values()
-            )
+            running = sum(progress.epoch * spec.train.steps_per_epoch for spec, progress in self._running.values())
         trained, left = self._steps_trained + running, self._steps_left - running
         if not trained or left <= 0:
             return ""
@@ -117,9 +115,9 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
             table.add_column(column, justify="left" if column == "running" else "right")
         with self._lock:
             for spec, progress in self._running.values():
-                accuracy = "" if progress["accuracy"] is None else f"{100 * progress['accuracy']:.2f} %"
-                epoch = f"{progress['epoch']:.1f}/{spec.train.epochs:g}"
-                table.add_row(run_name(spec), epoch, f"{progress['lr']:.4g}", accuracy)
+                accuracy = "" if progress.accuracy is None else f"{100 * progress.accuracy:.2f} %"
+                epoch = f"{progress.epoch:.1f}/{spec.train.epochs:g}"
+                table.add_row(run_name(spec), epoch, f"{progress.lr:.4g}", accuracy)
             best = f"; best so far {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best[1] else ""
             failed = f", {self._failed} failed" if self._failed else ""
             summary = f"{self._done} of {self._total} done{failed}{self._time_left()}{best}"
@@ -127,6 +125,5 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
 
 
 def run_name(spec: TrialSpec) -> str:
-    """Return the name of a run for people."""
-    trial = f" trial {spec.trial}" if spec.phase == "search" and spec.trial is not None else ""
-    return f"{spec.scheduler.name} {spec.phase}{trial} seed {spec.seed}"
+    """Return the name of a run for people. It has the trial of a search run only."""
+    return spec.name(with_trial=spec.phase == "search")

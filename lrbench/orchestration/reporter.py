@@ -1,26 +1,25 @@
-"""Reports the runs of a sweep to the person at the terminal and to MLflow."""
+"""Reports runs to the person at the terminal and to MLflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lrbench.orchestration.progress import ProgressBoard
-from lrbench.results.result import TrialResult
+from lrbench.results.result import Progress, TrialResult
 from lrbench.spec import TrialSpec
 from lrbench.tracking.publisher import Publisher
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """Passes each event of a sweep to the progress board and to the publisher."""
+    """Passes each event of a run to the progress board and to the publisher."""
 
     board: ProgressBoard
     publisher: Publisher
 
-    def progress(self, spec: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def progress(self, spec: TrialSpec, progress: Progress) -> None:
         """Report the position of a run, and the new points of its curves."""
         self.board.progress(spec, progress)
-        self.publisher.publish_points(spec, progress["points"])
+        self.publisher.publish_points(spec, progress.points)
 
     def skip(self, steps: Sequence[int]) -> None:
         """Report that planned runs of these lengths are not needed."""

@@ -1,15 +1,17 @@
 """A single run outside of a sweep."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
-from lrbench import cli
+from lrbench.command_line import command_line
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
+from lrbench.executors.executor import Workspace
 from lrbench.orchestration.progress import ProgressBoard, status_log
+from lrbench.orchestration.reporter import Reporter
 from lrbench.results.files import writable_folder, write_result
+from lrbench.text import plain_console
 from lrbench.tracking.browser import browser_hint
 from lrbench.tracking.publisher import Publisher
 
@@ -22,30 +24,28 @@ def run_once(overrides: Sequence[str]) -> None:
     Raises ConfigError.
     """
     cfg = load_config("config", overrides)
-    configured, out, console = parse_spec(cfg), Path(cfg.out), Console(soft_wrap=True, markup=False)
-    trials = out / NAME / "trials"
-    with writable_folder(trials):
+    configured, out, console = parse_spec(cfg), Path(cfg.out), plain_console()
+    folder = out / NAME
+    workspace = Workspace(folder / "logs", folder / "checkpoints", data_root(cfg.data.root))
+    with writable_folder(folder / "trials"):
         from lrbench.training.preflight import preflight  # imports torch, only after the config is checked
         from lrbench.training.resident import Resident
-        from lrbench.training.train import Progress, train_one
+        from lrbench.training.train import train_one
 
-        resident = Resident(data_root(cfg.data.root))
+        resident = Resident(workspace.data_root)
         with status_log(console) as log:
             spec = configured.resolved(preflight([configured], resident, log))
 
-        def on_progress(progress: Progress) -> None:
-            board.progress(spec, vars(progress))
-            publisher.publish_points(spec, progress.points)
-
-        with Publisher(out, cfg.tracking.uri, NAME) as publisher:
-            with ProgressBoard(console, 1, spec.train.total_steps) as board:
-                checkpoint = out / NAME / "checkpoints" / f"{spec.key()}.pt"
-                result = train_one(spec, on_progress, checkpoint=checkpoint, resident=resident)
-                path = write_result(trials, result)
-                board.finish(result)
-            publisher.publish(result)
+        with (
+            Publisher(out, cfg.tracking.uri, NAME) as publisher,
+            ProgressBoard(console, 1, spec.train.total_steps) as board,
+        ):
+            reporter, checkpoint = Reporter(board, publisher), workspace.checkpoint(spec)
+            result = train_one(spec, partial(reporter.progress, spec), checkpoint=checkpoint, resident=resident)
+            path = write_result(folder / "trials", result)  # before anything reports it
+            reporter.finish(result)
     if publisher.failure:
-        sync = cli.command_line("lrbench.sync", [str(out / NAME)])
+        sync = command_line("lrbench.sync", [str(folder)])
         console.print(f"MLflow lacks the run ({publisher.failure}); the result is safe. To publish it later: {sync}")
     console.print(f"result:              {path}")
     console.print(f"runs in the browser: {browser_hint(out, cfg.tracking.uri, publisher.page)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrbench import cli
+from lrbench.command_line import command_line
 from lrbench.executors.executor import Executor, RunError
 from lrbench.orchestration.folder import locked_folder, write_config
 from lrbench.orchestration.overrides import as_overrides
@@ -31,7 +31,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
     Returns False if a run failed or if there is nothing to report. Raises ConfigError, and RunError
     or KeyboardInterrupt with the command that resumes the sweep.
     """
-    resume = cli.command_line("lrbench.sweep", overrides)
+    resume = command_line("lrbench.sweep", overrides)
     with ExitStack() as stack:
         stack.enter_context(_with_resume_command(resume))
         stack.enter_context(locked_folder(plan))
@@ -103,7 +103,7 @@ def _print_last_lines(
 ) -> None:
     """Print the places of the results and the commands that may follow."""
     if publisher.failure:
-        sync = cli.command_line("lrbench.sync", [str(plan.folder)])
+        sync = command_line("lrbench.sync", [str(plan.folder)])
         console.print(
             f"MLflow lacks some runs ({publisher.failure}); the results are safe. To publish them later: {sync}"
         )
@@ -114,8 +114,8 @@ def _print_last_lines(
     lines = {
         "report": f"{plan.folder / 'report.md'}, {plan.folder / 'report.html'}",
         "runs in the browser": browser_hint(Path(plan.shared.out), plan.shared.tracking.uri, publisher.page),
-        "search further": cli.command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
-        "train with the best": cli.command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
+        "search further": command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
+        "train with the best": command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
     }
     for label, text in lines.items():
         console.print(f"{label + ':':20} {text}")

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from lrbench.analysis.ranking import best_test_accuracy, steps_trained
+from lrbench.analysis.ranking import best_test_accuracy
 from lrbench.results.result import TrialResult
 
 COLUMNS = (
@@ -25,7 +25,6 @@ def as_csv(results: Sequence[TrialResult]) -> str:
 
 def _row(run: TrialResult) -> dict[str, object]:
     """Return a run as a row. A diverged final run has chance accuracy, as in the ranking."""
-    steps = steps_trained(run)
     return {
         "scheduler": run.spec.scheduler.name,
         "phase": run.spec.phase,
@@ -37,8 +36,8 @@ def _row(run: TrialResult) -> dict[str, object]:
         "best_test_accuracy": best_test_accuracy(run),
         "lr": run.spec.optimizer.lr,
         "sampled": json.dumps(run.spec.sampled),
-        "epochs": steps / run.spec.train.steps_per_epoch,
-        "steps": steps,
+        "epochs": run.steps_trained / run.spec.train.steps_per_epoch,
+        "steps": run.steps_trained,
         "train_seconds": round(run.train_seconds, 3),
         "eval_seconds": round(run.eval_seconds, 3),
         "device": run.environment["device"],

@@ -17,7 +17,7 @@ from lrbench.results.files import writable_folder
 from lrbench.results.result import Curve, thinned
 from lrbench.search.space import describe_parameter, search_space
 from lrbench.spec import ConfigError, TrialSpec
-from lrbench.text import counted
+from lrbench.text import counted, plain_console
 
 if TYPE_CHECKING:
     from lrbench.schedules.table import Schedule  # with torch, which a rejected config does not need
@@ -41,7 +41,7 @@ def draw_curves(overrides: Sequence[str]) -> None:
 
         tables = {name: schedule_table(spec) for name, spec in specs.items()}
     warnings = {name: schedule_warnings(spec, tables[name]) for name, spec in specs.items()}
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     if len(specs) > MAX_IN_FULL:
         _print_lines(console, tables, warnings)
     else:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lrbench.analysis.statistics import Interval
+from lrbench.analysis.statistics import Interval, PairedTest
 from lrbench.text import percent
 
 
@@ -70,3 +70,18 @@ class Section:
 def interval_text(interval: Interval) -> str:
     """Return the ends of an interval in percent, or an empty text if they are NaN."""
     return "" if math.isnan(interval.low) else f"{percent(interval.low)} to {percent(interval.high)}"
+
+
+def gap_text(gap: PairedTest) -> str:
+    """Return the mean of a difference in percent, marked if it is not significant."""
+    difference = percent(gap.difference.mean)
+    return difference if gap.significant else f"{difference} (tie)"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as it follows the letter p.
+
+    >>> p_text(0.0004), p_text(0.25)
+    ('< 0.001', '= 0.250')
+    """
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -6,28 +6,30 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrbench.analysis.ranking import Ranking, Row, Value
+from lrbench.analysis.ranking import Ranking, Row
 from lrbench.analysis.statistics import MIN_PAIRS, MIN_RANKED
 from lrbench.config.resolvers import register_resolvers
 from lrbench.reporting import plots
-from lrbench.reporting.plots import Captioned, TrialSeries
+from lrbench.reporting.document import Block, Picture, Text, p_text
+from lrbench.reporting.plots import CaptionedFigure, TrialSeries
 from lrbench.results.result import Curve
 from lrbench.search.importance import MIN_TRIALS, importances
 from lrbench.search.space import Space, is_log, search_space
+from lrbench.spec import Value
 from lrbench.text import listed
 
 PEAK = "optimizer.lr"
 MARKS = "Later trials are darker. The ring is the chosen one."
 
 
-def draw_figures(ranking: Ranking, settings: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Draw the figures of a report into `folder`.
+def draw_figures(ranking: Ranking, settings: Mapping[str, Any], folder: Path) -> dict[str, Block]:
+    """Draw the figures of a report into `folder`, and return a block for each file.
 
-    Return a text for each file: the caption, or the reason why the figure is missing. `settings`
-    is the sweep's config.yaml, which has the search spaces.
+    The block is the picture with its caption, or a text with the reason why it is missing.
+    `settings` is the sweep's config.yaml, which has the search spaces.
     """
     spaces = {row.scheduler: _space(settings, row.scheduler) for row in ranking.rows if "scheduler" in settings}
-    figures: dict[str, Callable[[], Captioned | str]] = {
+    figures: dict[str, Callable[[], CaptionedFigure | Text]] = {
         "final.png": lambda: _final(ranking),
         "ranks.png": lambda: _ranks(ranking),
         "lr.png": lambda: _rates(ranking),
@@ -39,19 +41,19 @@ def draw_figures(ranking: Ranking, settings: Mapping[str, Any], folder: Path) ->
         "importances.png": lambda: _importances(ranking, spaces),
     }
     folder.mkdir(exist_ok=True)
-    texts = {}
-    for file, draw in figures.items():
-        figure = draw()
-        if isinstance(figure, str):
-            (folder / file).unlink(missing_ok=True)  # from an earlier report
-            texts[file] = figure
-        else:
-            plots.save_figure(figure.figure, folder / file)
-            texts[file] = figure.caption
-    return texts
+    return {file: _written(draw(), folder / file) for file, draw in figures.items()}
 
 
-def _final(ranking: Ranking) -> Captioned:
+def _written(figure: CaptionedFigure | Text, path: Path) -> Block:
+    """Write a figure, and return its block."""
+    if isinstance(figure, Text):
+        path.unlink(missing_ok=True)  # from an earlier report
+        return figure
+    plots.save_figure(figure.figure, path)
+    return Picture(path.name, figure.caption)
+
+
+def _final(ranking: Ranking) -> CaptionedFigure:
     rows = ranking.rows
     tied = {row.scheduler for row in rows if row.tied}
     points = {row.scheduler: [run.last("test/accuracy") for run in row.runs if run.state == "finished"] for row in rows}
@@ -62,31 +64,31 @@ def _final(ranking: Ranking) -> Captioned:
         caption += " Blue: the best scheduler, and those that tie with it."
     if any(diverged.values()):
         caption += " A triangle at the edge: diverged runs."
-    return Captioned(figure, caption)
+    return CaptionedFigure(figure, caption)
 
 
-def _ranks(ranking: Ranking) -> Captioned | str:
-    test = ranking.ranked
+def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
+    test = ranking.rank_test
     if test is None:
         needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared seeds"
-        return f"No critical-difference diagram: needs {needed} (here {len(ranking.rows)} and {ranking.pairs})."
+        return Text(f"No critical-difference diagram: needs {needed} (here {len(ranking.rows)} and {ranking.pairs}).")
     order = sorted(range(len(ranking.rows)), key=lambda place: test.ranks[place])
     ranks = {ranking.rows[place].scheduler: float(test.ranks[place]) for place in order}
-    p = "< 0.001" if test.p < 0.001 else f"= {test.p:.3f}"
     caption = (
-        f"Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p {p}. A bar joins schedulers "
-        "that do not differ significantly by Nemenyi's test. These tests use only the order, so they detect fewer "
-        "differences than the paired tests."
+        f"Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p {p_text(test.p)}. A bar joins "
+        "schedulers that do not differ significantly by Nemenyi's test. These tests use only the order, so they "
+        "detect fewer differences than the paired tests."
     )
-    return Captioned(plots.critical_differences(ranks, test.groups, test.critical_difference), caption)
+    return CaptionedFigure(plots.critical_differences(ranks, test.groups, test.critical_difference), caption)
 
 
-def _rates(ranking: Ranking) -> Captioned:
+def _rates(ranking: Ranking) -> CaptionedFigure:
     curves = {row.scheduler: row.runs[0].curves["lr"] for row in ranking.rows}
-    return Captioned(plots.lr_curves(curves), "The learning rates of the chosen configurations in the final runs.")
+    caption = "The learning rates of the chosen configurations in the final runs."
+    return CaptionedFigure(plots.lr_curves(curves), caption)
 
 
-def _metric(ranking: Ranking, metric: str, label: str, factor: float) -> Captioned | str:
+def _metric(ranking: Ranking, metric: str, label: str, factor: float) -> CaptionedFigure | Text:
     curves = {}
     for row in ranking.rows:
         runs = [run for run in row.runs if run.state == "finished" and metric in run.curves]
@@ -94,20 +96,20 @@ def _metric(ranking: Ranking, metric: str, label: str, factor: float) -> Caption
             curves[row.scheduler] = [_scaled(run.curves[metric], factor) for run in runs]
     name = label.partition(",")[0]
     if not curves:
-        return f"No figure of the {name}: the final runs hold no images out."
+        return Text(f"No figure of the {name}: the final runs hold no images out.")
     caption = f"The {name} in the final runs: the mean over the seeds, and a band for their range."
-    return Captioned(plots.metric_curves(curves, label), caption)
+    return CaptionedFigure(plots.metric_curves(curves, label), caption)
 
 
-def _peak(ranking: Ranking) -> Captioned:
+def _peak(ranking: Ranking) -> CaptionedFigure:
     searches = {
         row.scheduler: _series(row, [trial.lr for trial in row.search.scored], log=True) for row in ranking.rows
     }
     caption = f"Sensitivity to the peak learning rate: validation accuracy of the trials of each search. {MARKS}"
-    return Captioned(plots.accuracy_by_value(searches, "peak learning rate", shared=True), caption)
+    return CaptionedFigure(plots.accuracy_by_value(searches, "peak learning rate", shared=True), caption)
 
 
-def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> Captioned | str:
+def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigure | Text:
     searches = {}
     for row in ranking.rows:
         for key in dict.fromkeys(key for trial in row.search.scored for key in trial.sampled if key != PEAK):
@@ -115,20 +117,20 @@ def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> Captioned | str:
             values = [trial.sampled.get(key) for trial in row.search.scored]
             searches[f"{row.scheduler}\n{_short(key)}"] = _series(row, values, log=log)
     if not searches:
-        return "No slices: the search varied only the peak learning rate."
+        return Text("No slices: the search varied only the peak learning rate.")
     caption = f"Sensitivity to the other hyperparameters of each scheduler. {MARKS}"
-    return Captioned(plots.accuracy_by_value(searches, "value"), caption)
+    return CaptionedFigure(plots.accuracy_by_value(searches, "value"), caption)
 
 
-def _history(ranking: Ranking) -> Captioned:
+def _history(ranking: Ranking) -> CaptionedFigure:
     searches = {row.scheduler: _series(row, [trial.number for trial in row.search.scored]) for row in ranking.rows}
     caption = (
         "Progress of the search. Each point is a trial, the line is the best so far, and the ring is the chosen one."
     )
-    return Captioned(plots.histories(searches), caption)
+    return CaptionedFigure(plots.histories(searches), caption)
 
 
-def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> Captioned | str:
+def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigure | Text:
     shares = {}
     for row in ranking.rows:
         trials = [(trial.sampled, trial.score) for trial in row.search.scored]
@@ -137,12 +139,12 @@ def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> Captioned | s
             shares[row.scheduler] = {_short(key): share for key, share in by_key.items()}
     if not shares:
         needed = f"at least {MIN_TRIALS} trials per scheduler with different scores"
-        return f"No hyperparameter importance: needs {needed}."
+        return Text(f"No hyperparameter importance: needs {needed}.")
     caption = "Importance of each hyperparameter for reaching the best tenth of the trials, in % (PED-ANOVA)."
     missing = [row.scheduler for row in ranking.rows if row.scheduler not in shares]
     if missing:
         caption += f" Not available for {listed(missing)}."
-    return Captioned(plots.importance_bars(shares), caption)
+    return CaptionedFigure(plots.importance_bars(shares), caption)
 
 
 def _series(row: Row, values: Sequence[Value | None], *, log: bool = False) -> TrialSeries:

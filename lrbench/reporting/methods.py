@@ -197,4 +197,4 @@ def _near_search_bound(ranking: Ranking, settings: Mapping[str, Any]) -> list[st
 def _resolution(ranking: Ranking) -> float:
     """Return half the median width of the intervals of the gaps, NaN without intervals."""
     halves = [row.gap_to_best.difference.half_width for row in ranking.rows[1:]]
-    return float(np.median(halves)) if halves and ranking.claimable else float("nan")
+    return float(np.median(halves)) if halves and ranking.has_enough_pairs else float("nan")

@@ -18,6 +18,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from lrbench.analysis.statistics import Interval
 from lrbench.results.files import write_bytes
 from lrbench.results.result import Curve
+from lrbench.spec import Value
 
 BLUE, ORANGE, GREY = "tab:blue", "#d95f02", "0.45"
 LATER_IS_DARKER = LinearSegmentedColormap.from_list("later is darker", ["white", "#1f77b4", "#0b2a4a"])
@@ -35,7 +36,7 @@ STYLE: Any = {
 }
 
 
-class Captioned(NamedTuple):
+class CaptionedFigure(NamedTuple):
     """A figure and its caption."""
 
     figure: Figure
@@ -234,7 +235,7 @@ class TrialSeries(NamedTuple):
     `chosen` is the place of the chosen trial, None if it has no such value.
     """
 
-    values: Sequence[float | int | str | bool]
+    values: Sequence[Value]
     accuracies: Sequence[float]
     chosen: int | None
     log: bool = False

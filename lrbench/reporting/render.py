@@ -13,9 +13,9 @@ from markupsafe import Markup, escape
 from lrbench.reporting import plots
 
 
-def load_template(name: str) -> jinja2.Template:
-    """Return the template `name`.jinja. A variable without a value is an error."""
-    folder = importlib.resources.files("lrbench.reporting").joinpath("templates")
+def load_template(name: str, package: str = "lrbench.reporting") -> jinja2.Template:
+    """Return the template `name`.jinja of a package. A variable without a value is an error."""
+    folder = importlib.resources.files(package).joinpath("templates")
     environment = jinja2.Environment(
         trim_blocks=True,
         lstrip_blocks=True,

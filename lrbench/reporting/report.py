@@ -36,11 +36,11 @@ def write_report(folder: Path, baseline: str | None = None, target: float | None
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from error
     provenance, pictures = provenance_of(folder, results), folder / "pictures"
-    captions = draw_figures(ranking, provenance.settings, pictures)
+    figures = draw_figures(ranking, provenance.settings, pictures)
     values = {
         "name": provenance.settings.get("name", folder.resolve().name),
         "answer": sections.answer(ranking),
-        "sections": sections.sections(ranking, results, provenance, captions, pictures),
+        "sections": sections.sections(ranking, results, provenance, figures),
     }
     write_lines(folder / "results.jsonl", results)
     write_text(folder / "results.csv", as_csv(results))

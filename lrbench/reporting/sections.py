@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lrbench.analysis.ranking import Ranking, Row
 from lrbench.analysis.statistics import LEVEL, MIN_PAIRS, PairedTest
+from lrbench.analysis.time_to_target import TimeToTarget
 from lrbench.reporting import methods
-from lrbench.reporting.document import Block, Bullets, Picture, Section, Table, Text, interval_text
+from lrbench.reporting.document import Block, Bullets, Section, Table, Text, gap_text, interval_text, p_text
 from lrbench.results.provenance import Provenance
 from lrbench.results.result import TrialResult
 from lrbench.text import counted, duration, listed, percent, rank_range
@@ -17,29 +17,17 @@ SEARCH_COUNTS = ("trials", "runs", "diverged", "pruned")
 
 
 def sections(
-    ranking: Ranking,
-    results: Sequence[TrialResult],
-    provenance: Provenance,
-    captions: Mapping[str, str],
-    folder: Path,
+    ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance, figures: Mapping[str, Block]
 ) -> list[Section]:
-    """Return a report's sections.
-
-    `captions` has a text for each picture file. If the file is missing in `folder`, its text is
-    the reason.
-    """
-
-    def pictures(*files: str) -> list[Block]:
-        return [Picture(file, captions[file]) if (folder / file).exists() else Text(captions[file]) for file in files]
-
-    search_pictures = pictures("peak.png", "slices.png", "history.png", "importances.png")
+    """Return a report's sections. `figures` has the blocks of `draw_figures`, by file."""
+    search_figures = [figures[f"{name}.png"] for name in ("peak", "slices", "history", "importances")]
     facts = Bullets(methods.methods(ranking, results, provenance))
     return [
-        Section("Ranking", [*_ranking(ranking), *pictures("final.png")]),
-        Section("Differences", [*_differences(ranking), *pictures("ranks.png")]),
-        Section("Chosen configurations", [*_tuning(ranking), *pictures("lr.png")]),
-        Section("Learning curves", [*pictures("accuracy.png", "loss.png"), *_targets(ranking)]),
-        Section("Search", [*_searches(ranking), *search_pictures]),
+        Section("Ranking", [*_ranking(ranking), figures["final.png"]]),
+        Section("Differences", [*_differences(ranking), figures["ranks.png"]]),
+        Section("Chosen configurations", [*_tuning(ranking), figures["lr.png"]]),
+        Section("Learning curves", [figures["accuracy.png"], figures["loss.png"], *_targets(ranking)]),
+        Section("Search", [*_searches(ranking), *search_figures]),
         Section("Methods", [facts, *methods.commands(ranking, provenance)]),
         Section("Limitations", [Bullets(methods.limitations(ranking, results, provenance))]),
     ]
@@ -52,7 +40,7 @@ def answer(ranking: Ranking) -> str:
     if not others:
         return f"There is only one scheduler, {best.scheduler}. Its mean test accuracy is {accuracy}."
     highest = f"{best.scheduler} has the highest mean test accuracy, {accuracy}"
-    if not ranking.claimable:
+    if not ranking.has_enough_pairs:
         runs = f"{counted(ranking.pairs, 'final run')} per scheduler"
         return f"{highest}, but {runs} cannot show a difference: at least {MIN_PAIRS} are needed. All schedulers tie."
     ties = [_with_diverged(row) for row in others if row.tied]
@@ -78,7 +66,7 @@ def ranking_table(ranking: Ranking) -> Table:
             row.scheduler,
             percent(row.mean.mean),
             interval_text(row.mean),
-            _gap(row, ranking),
+            gap_to_best(row, ranking),
             f"{len(row.runs)}",
             f"{row.diverged}",
         ]
@@ -89,6 +77,13 @@ def ranking_table(ranking: Ranking) -> Table:
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(percent(row.best_epoch.mean) if row.best_epoch else "")
     return Table(columns, rows, left=(1,))
+
+
+def gap_to_best(row: Row, ranking: Ranking) -> str:
+    """Return the gap of a scheduler to the best one as the cell of a table."""
+    if row is ranking.rows[0]:
+        return "the best" if len(ranking.rows) > 1 else ""
+    return gap_text(row.gap_to_best)
 
 
 def chosen_arguments(row: Row) -> str:
@@ -124,16 +119,10 @@ def _ranking(ranking: Ranking) -> list[Block]:
     return [ranking_table(ranking), Text(" ".join(words))]
 
 
-def _gap(row: Row, ranking: Ranking) -> str:
-    if row is ranking.rows[0]:
-        return "the best" if len(ranking.rows) > 1 else ""
-    return f"{percent(row.gap_to_best.difference.mean)}{' (tie)' if row.tied else ''}"
-
-
 def _differences(ranking: Ranking) -> list[Block]:
     if len(ranking.rows) == 1:
         return [Text("There is only one scheduler, so there are no differences.")]
-    if not ranking.claimable:
+    if not ranking.has_enough_pairs:
         return _differences_without_tests(ranking)
     return [*_gap_tests(ranking), *_gain_tests(ranking)]
 
@@ -195,8 +184,7 @@ def _differences_without_tests(ranking: Ranking) -> list[Block]:
 
 def _test_cells(name: str, test: PairedTest, positive: str, negative: str) -> list[str]:
     enough = test.pairs >= MIN_PAIRS
-    p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
-    interval = [interval_text(test.difference), p] if enough else ["", ""]
+    interval = [interval_text(test.difference), p_text(test.p).removeprefix("= ")] if enough else ["", ""]
     verdict = _verdict(test, positive, negative) if enough else "too few runs"
     return [name, percent(test.difference.mean), *interval, f"{test.pairs}", verdict]
 
@@ -251,22 +239,19 @@ def _targets(ranking: Ranking) -> list[Block]:
     if ranking.target is None:
         reason = "because the final runs hold no images out (`final_train_images=null`)"
         return [Text(f"Time to a target accuracy: not available, {reason}.")]
-    rows = [
-        [
-            row.scheduler,
-            f"{row.reached.runs} of {row.reached.of}",
-            f"{row.reached.epochs:.2f}" if math.isfinite(row.reached.epochs) else "not reached",
-            duration(row.reached.seconds) if math.isfinite(row.reached.seconds) else "not reached",
-        ]
-        for row in ranking.rows
-        if row.reached
-    ]
+    rows = [_target_cells(row.scheduler, row.time_to_target) for row in ranking.rows if row.time_to_target]
     every = counted(ranking.rows[0].runs[0].spec.train.eval_epochs, "epoch")
     words = (
         f"Time to {percent(ranking.target)} % validation accuracy: how many final runs reached it, and their median "
         f"epochs and training time. Runs are evaluated every {every}, and the time excludes evaluations."
     )
     return [Text(words), Table(["scheduler", "reached by", "epochs", "time"], rows)]
+
+
+def _target_cells(name: str, time: TimeToTarget) -> list[str]:
+    epochs = f"{time.epochs:.2f}" if math.isfinite(time.epochs) else "not reached"
+    seconds = duration(time.seconds) if math.isfinite(time.seconds) else "not reached"
+    return [name, f"{time.runs} of {time.total}", epochs, seconds]
 
 
 def _searches(ranking: Ranking) -> list[Block]:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 
 from lrbench.analysis.ranking import Ranking, Row, pairwise_tests
-from lrbench.analysis.statistics import MIN_PAIRS, PairedTest, independent_difference, t_interval
-from lrbench.reporting.document import Table, interval_text
+from lrbench.analysis.statistics import MIN_PAIRS, independent_difference, t_interval
+from lrbench.reporting.document import Table, gap_text, interval_text
 from lrbench.results.result import TrialResult
 from lrbench.text import counted, listed, percent, rank_range
 
@@ -82,17 +82,12 @@ def repeats_table(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
             "scheduler": name,
             "test accuracy, %": percent(mean.mean),
             "95 % interval": interval_text(mean),
-            "gap to the best": "the best" if name == names[0] else _gap_text(gap),
+            "gap to the best": "the best" if name == names[0] else gap_text(gap),
             "deviation": percent(math.sqrt(between)),
             "by final seeds": percent(math.sqrt(within)),
         }
         cells.append(row)
     return Table(list(cells[0]), [list(row.values()) for row in cells], left=(1,)), _repeats_notes(rows)
-
-
-def _gap_text(gap: PairedTest) -> str:
-    difference = percent(gap.difference.mean)
-    return difference if gap.significant else f"{difference} (tie)"
 
 
 def _variances(rows: Sequence[Row]) -> tuple[float, float]:
@@ -175,7 +170,7 @@ def _difference(first: Row | None, second: Row | None) -> str:
 
 
 def _leader(ranking: Ranking) -> str:
-    if not ranking.claimable:
+    if not ranking.has_enough_pairs:
         return f"{counted(ranking.pairs, 'final run')} per scheduler cannot show a difference"
     tied = [row.scheduler for row in ranking.rows if row.tied]
     return f"{listed(tied)} tie for the first place" if len(tied) > 1 else f"{tied[0]} is the best"

@@ -5,7 +5,8 @@ from rich.console import Console
 
 from lrbench.analysis.ranking import Ranking
 from lrbench.reporting import sections
-from lrbench.reporting.document import Table
+from lrbench.reporting.document import Table, interval_text
+from lrbench.text import percent, rank_range
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille character, by row and column
@@ -13,10 +14,17 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille 
 
 def print_ranking(console: Console, ranking: Ranking) -> None:
     """Print the ranking, and the answer in words."""
-    rows = []
-    for row in sections.ranking_table(ranking).rows:
-        *cells, runs, diverged = row[:7]
-        rows.append([*cells, runs if diverged == "0" else f"{runs}, {diverged} diverged"])
+    rows = [
+        [
+            rank_range(*row.ranks),
+            row.scheduler,
+            percent(row.mean.mean),
+            interval_text(row.mean),
+            sections.gap_to_best(row, ranking),
+            f"{len(row.runs)}, {row.diverged} diverged" if row.diverged else f"{len(row.runs)}",
+        ]
+        for row in ranking.rows
+    ]
     table = Table(["rank", "scheduler", "mean", "95 % interval", "gap to the best", "runs"], rows, left=(1,))
     print_table(console, table, "test accuracy of the final runs, %")
     console.print(sections.answer(ranking))

@@ -1,8 +1,9 @@
 """The result of a run, as plain data."""
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from pydantic import PositiveInt
 
@@ -15,6 +16,33 @@ MAX_POINTS = 2500  # per curve; MLflow's server returns no more
 Points = dict[str, list[tuple[int, float, int]]]
 # Called at each evaluation of a run, with its number (from 1) and its accuracy. False prunes it.
 ShouldContinue = Callable[[int, float], bool]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The position of a run that is being trained.
+
+    `epoch` counts the finished epochs, with a fraction. `lr` is the learning rate of the last step.
+    `accuracy` is the last validation accuracy, None before the first evaluation. `points` are the
+    new points of the curves. Most reports have no points.
+    """
+
+    epoch: float
+    lr: float
+    accuracy: float | None
+    points: Points = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as data that `json.dumps` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Progress":
+        """Return the progress that `as_json` described. JSON has turned its tuples into lists."""
+        points = {
+            metric: [(step, value, time) for step, value, time in new] for metric, new in fields["points"].items()
+        }
+        return cls(fields["epoch"], fields["lr"], fields["accuracy"], points)
 
 
 class Curve(Spec):
@@ -35,7 +63,7 @@ class TrialResult(Spec):
     """
 
     spec: TrialSpec
-    state: Literal["finished", "diverged", "failed", "pruned"]
+    state: Literal["finished", "diverged", "pruned"]
     reason: str
     curves: dict[str, Curve]
     train_seconds: float
@@ -48,6 +76,11 @@ class TrialResult(Spec):
         """The accuracy of guessing."""
         return 1 / self.classes
 
+    @property
+    def steps_trained(self) -> int:
+        """The optimizer steps that the run made, fewer than planned if it ended early."""
+        return self.curves["lr"].steps[-1] + 1 if "lr" in self.curves else 0
+
     def last(self, metric: str) -> float:
         """Return the last value of a metric.
 
@@ -57,11 +90,6 @@ class TrialResult(Spec):
         if self.state != "finished" or curve is None:
             return self.chance_accuracy if metric.endswith("accuracy") else math.nan
         return curve.values[-1]
-
-    def without_times(self) -> dict[str, object]:
-        """Return the part that a repeat on the same kind of CPU must reproduce bit by bit."""
-        curves = {name: (curve.steps, curve.values) for name, curve in self.curves.items()}
-        return {"spec": self.spec, "state": self.state, "reason": self.reason, "curves": curves}
 
 
 def thinned(points: int) -> list[int]:

@@ -132,32 +132,46 @@ def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 def _cut_cycle(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     for node in _nodes(spec):
-        for name, length, finished, rounding in _last_cycle(node):
-            missing = length - finished
-            if missing > max(0.02 * length, min(rounding, length / 3)):
-                key = f"{node.key}.args.{name}"
-                yield (
-                    f"{key}={node.args[name]} does not fit the {node.steps} steps, "
-                    f"which end after {100 * finished / length:.0f} % of its last cycle: "
-                    f"set {key} so that the last cycle is whole"
-                )
+        cycle = _last_cycle(node)
+        if cycle and cycle.is_cut():
+            key = f"{node.key}.args.{cycle.argument}"
+            yield (
+                f"{key}={node.args[cycle.argument]} does not fit the {node.steps} steps, "
+                f"which end after {100 * cycle.finished / cycle.length:.0f} % of its last cycle: "
+                f"set {key} so that the last cycle is whole"
+            )
 
 
-def _last_cycle(node: _Node) -> Iterator[tuple[str, float, float, float]]:
-    """Yield the last cycle of a cyclic scheduler, in steps.
+@dataclass(frozen=True)
+class _Cycle:
+    """The last cycle of a cyclic scheduler, in steps.
 
-    Yields the argument that sets the length, the length, the part of it inside the run, and the
-    steps that can be missing because lengths are rounded up.
+    `argument` is the argument that sets its `length`, of which `finished` steps are inside the run.
+    Up to `rounding` steps can be missing because lengths are rounded up.
     """
+
+    argument: str
+    length: float
+    finished: float
+    rounding: float
+
+    def is_cut(self) -> bool:
+        """Return True if a part is missing, and not only because of the rounding."""
+        return self.length - self.finished > max(0.02 * self.length, min(self.rounding, self.length / 3))
+
+
+def _last_cycle(node: _Node) -> _Cycle | None:
+    """Return the last cycle of a scheduler, None if it is not cyclic."""
     if node.kind == "CyclicLR" and (up := _number(node, "step_size_up")):
         length = up + (_number(node, "step_size_down") or up)
         cycles = math.ceil(node.steps / length)
-        yield "step_size_up", length, node.steps - (cycles - 1) * length, 2 * cycles
+        return _Cycle("step_size_up", length, node.steps - (cycles - 1) * length, 2 * cycles)
     if node.kind == "CosineAnnealingWarmRestarts" and (length := _number(node, "T_0") or 0):
         begin, first, growth = 0.0, length, _number(node, "T_mult") or 1
         while begin + length < node.steps:
             begin, length = begin + length, length * growth
-        yield "T_0", length, node.steps - begin, (begin + length) / first
+        return _Cycle("T_0", length, node.steps - begin, (begin + length) / first)
+    return None
 
 
 def _momentum(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:

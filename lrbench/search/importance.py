@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
-from lrbench.search.space import Space, Value
+from lrbench.search.space import Space
+from lrbench.spec import Value
 
 MIN_TRIALS = 10  # Optuna compares the best tenth with the others
 

@@ -10,7 +10,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from lrbench.search.space import Space, Value
+from lrbench.search.space import Space
+from lrbench.spec import Value
 from lrbench.text import Log
 
 LOCK_FILE_SUFFIX = ".lock"  # Optuna appends it to the journal's name

@@ -11,9 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ConfigDict
 
 from lrbench.config.formula import Formula
-from lrbench.spec import ConfigError, Spec, validated
-
-Value = float | int | str | bool
+from lrbench.spec import ConfigError, Spec, Value, validated
 
 
 class _Range(Spec):

@@ -9,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrbench.search.components import build_pruner, build_sampler
 from lrbench.search.importance import importances
-from lrbench.search.space import Space, Value
+from lrbench.search.space import Space
+from lrbench.spec import Value
 
 
 class PruningMonitor:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lrbench import cli
+from lrbench.command_line import command_line
 
 HOST, PORT = "127.0.0.1", 5000
 
@@ -17,4 +17,4 @@ def browser_hint(out: Path, uri: str | None, page: str | None) -> str:
     if uri:
         return f"mlflow server --backend-store-uri {uri}"
     options = [] if out == Path("runs") else ["--out", str(out)]
-    return f"{cli.command_line('lrbench.ui', options)}   (then open http://{HOST}:{PORT}{page or '/'})"
+    return f"{command_line('lrbench.ui', options)}   (then open http://{HOST}:{PORT}{page or '/'})"

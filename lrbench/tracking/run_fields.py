@@ -9,15 +9,13 @@ PARENT_TAG = "mlflow.parentRunId"
 
 def run_tags(spec: TrialSpec) -> dict[str, str]:
     """Return the tags of a run that is being trained."""
-    trial = "" if spec.trial is None else str(spec.trial)
-    trial_in_name = f" trial {trial}" if trial else ""
     return {
         KEY_TAG: spec.key(),
-        "mlflow.runName": f"{spec.scheduler.name} {spec.phase}{trial_in_name} seed {spec.seed}",
+        "mlflow.runName": spec.name(with_trial=True),
         "scheduler": spec.scheduler.name,
         "phase": spec.phase,
         "seed": str(spec.seed),
-        "trial": trial,
+        "trial": "" if spec.trial is None else str(spec.trial),
         "state": "running",
     }
 

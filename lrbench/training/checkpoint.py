@@ -6,12 +6,42 @@ The last two states are kept, so that one of them can be read if a write is cut 
 import contextlib
 import io
 import pickle
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lrbench.results.files import partial_path, write_bytes
+
+
+class Checkpointer:
+    """Keeps the state of a run in the file `path`, and saves it every `seconds`.
+
+    Without a path, it keeps nothing.
+    """
+
+    def __init__(self, path: Path | None, seconds: float) -> None:
+        self._path, self._seconds = path, seconds
+        self._last_saved = time.perf_counter()
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state that was saved last, None if there is no such state."""
+        return load_checkpoint(self._path) if self._path else None
+
+    def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Save the state that `state` returns if the last save is `seconds` ago."""
+        if self._path is None or time.perf_counter() - self._last_saved <= self._seconds:
+            return
+        with contextlib.suppress(OSError):  # the disk is full; the run may end before it needs the checkpoint
+            save_checkpoint(self._path, state())
+        self._last_saved = time.perf_counter()
+
+    def remove(self) -> None:
+        """Remove the files of a run that has ended."""
+        if self._path:
+            remove_checkpoint(self._path)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

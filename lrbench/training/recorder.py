@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,26 +15,35 @@ from lrbench.results.result import Curve, Points, thinned
 LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since the previous one
 
 
-class RunRecorder:
-    """The curves of a run as they grow, and how the run ended.
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. The reason is empty if it finished."""
 
-    Losses stay on the device until an evaluation, so that training never waits for them.
+    state: Literal["finished", "diverged", "pruned"]
+    reason: str = ""
+
+
+class RunRecorder:
+    """The curves of a run as they grow, and its times.
+
+    `outcome` is None until the run ends early. Losses stay on the device until an evaluation, so
+    that training never waits for them.
     """
 
     def __init__(self, total_steps: int) -> None:
-        self.losses: list[Tensor] = []
         self.steps, self.rate = 0, 0.0
-        self.seconds = 0.0  # of the run until its last checkpoint, with the evaluations
         self.eval_seconds = 0.0  # of all evaluations so far
-        self.state: Literal["finished", "diverged", "pruned"] = "finished"
-        self.reason = ""
+        self.outcome: Outcome | None = None
+        self._started = time.perf_counter()
+        self._losses: list[Tensor] = []  # that are still on the device
         self._block = max(1, math.ceil(total_steps / LOSS_POINTS))
         self._kept_steps = set(thinned(total_steps))
         self._points: Points = {"lr": [], "train/loss": []}
         self._n_reported: dict[str, int] = {}  # points that `new_points` has returned, by metric
 
-    def add_rate(self, rate: float) -> None:
-        """Record the learning rate of a step, which is then finished."""
+    def add_step(self, loss: Tensor, rate: float) -> None:
+        """Record the loss of a step, a tensor () on the device, and its learning rate."""
+        self._losses.append(loss)
         self.rate = rate
         if self.steps in self._kept_steps:
             self._add(self.steps, "lr", rate)
@@ -41,8 +51,8 @@ class RunRecorder:
 
     def flush_losses(self) -> None:
         """Move the losses from the device into the curve. End the run if one is not finite."""
-        losses = torch.stack(self.losses).double().cpu().numpy()
-        self.losses.clear()
+        losses = torch.stack(self._losses).double().cpu().numpy()
+        self._losses.clear()
         first = self.steps - len(losses)
         for start in range(0, len(losses), self._block):
             block = losses[start : start + self._block]
@@ -60,8 +70,14 @@ class RunRecorder:
         self._add(self.steps, f"{part}/accuracy", accuracy)
 
     def end(self, state: Literal["diverged", "pruned"], reason: str) -> None:
-        """Record that the run ends early."""
-        self.state, self.reason = state, reason
+        """Record that the run ends early. The curve of its rate then has the last step."""
+        self.outcome = Outcome(state, reason)
+        if self._points["lr"][-1][0] != self.steps - 1:  # the run ends between two points
+            self._add(self.steps - 1, "lr", self.rate)
+
+    def train_seconds(self) -> float:
+        """Return the seconds of the run so far, without its evaluations."""
+        return time.perf_counter() - self._started - self.eval_seconds
 
     def evaluations(self) -> list[tuple[int, float]]:
         """Return the numbers of the evaluations, from 1, and their validation accuracies."""
@@ -69,15 +85,16 @@ class RunRecorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
-        losses = torch.stack(self.losses).cpu() if self.losses else torch.zeros(0)
-        numbers = {"steps": self.steps, "rate": self.rate, "seconds": self.seconds, "eval_seconds": self.eval_seconds}
+        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
+        seconds = time.perf_counter() - self._started
+        numbers = {"steps": self.steps, "rate": self.rate, "seconds": seconds, "eval_seconds": self.eval_seconds}
         return {**numbers, "losses": losses, "points": self._points}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Resume from a checkpoint."""
         self.steps, self.rate = state["steps"], state["rate"]
-        self.seconds, self.eval_seconds = state["seconds"], state["eval_seconds"]
-        self.losses, self._points = list(state["losses"].to(device).unbind()), state["points"]
+        self._started, self.eval_seconds = time.perf_counter() - state["seconds"], state["eval_seconds"]
+        self._losses, self._points = list(state["losses"].to(device).unbind()), state["points"]
 
     def latest(self, metric: str) -> float | None:
         """Return the last value of a metric, None if there is no value yet."""
@@ -97,9 +114,7 @@ class RunRecorder:
         return {metric: points for metric, points in new.items() if points}
 
     def curves(self) -> dict[str, Curve]:
-        """Return the curves so far, by metric. The learning rate's has the last step."""
-        if self._points["lr"][-1][0] != self.steps - 1:  # the run ended between two points
-            self._add(self.steps - 1, "lr", self.rate)
+        """Return the curves so far, by metric."""
         curves = {}
         for metric, points in self._points.items():
             if points:

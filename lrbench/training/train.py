@@ -2,38 +2,21 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from lrbench.results.result import Points, ShouldContinue, TrialResult
+from lrbench.results.result import Progress, ShouldContinue, TrialResult
 from lrbench.schedules.table import RateSource, start_schedule
 from lrbench.spec import TrialSpec
-from lrbench.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from lrbench.training.checkpoint import Checkpointer
 from lrbench.training.device import resolve_device, run_environment
-from lrbench.training.recorder import RunRecorder
+from lrbench.training.progress import ProgressReporter
+from lrbench.training.recorder import Outcome, RunRecorder
 from lrbench.training.resident import Resident
 from lrbench.training.trainer import Trainer
-
-PROGRESS_SECONDS = 0.2
-LIVE_AFTER_SECONDS = 30.0  # a longer run reports its curves while they grow, so that MLflow shows them
-LIVE_EVERY_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A report of a run during its training.
-
-    `points` are the new points of its curves. Most reports have no points.
-    """
-
-    epoch: float
-    lr: float
-    accuracy: float | None
-    points: Points
 
 
 def train_one(
@@ -58,50 +41,52 @@ def train_one(
     assert isinstance(spec.train.threads, int)
     torch.set_num_threads(spec.train.threads)
     schedule = start_schedule(spec)
-    run = Trainer(spec, resident or Resident())
+    run, checkpointer = Trainer(spec, resident or Resident()), Checkpointer(checkpoint, checkpoint_seconds)
     recorder = RunRecorder(spec.train.total_steps)
-    if checkpoint and (state := load_checkpoint(checkpoint)):
+    if state := checkpointer.load():
         _restore(state, run, recorder, schedule)
-        if should_continue:
-            for evaluation, accuracy in recorder.evaluations():
-                should_continue(evaluation, accuracy)
-    started, last_progress, last_saved = time.perf_counter() - recorder.seconds, 0.0, time.perf_counter()
-    last_live = last_saved + LIVE_AFTER_SECONDS - LIVE_EVERY_SECONDS
-    for step, (images, labels) in enumerate(run.batches(recorder.steps), recorder.steps):
-        run.set_rate(schedule, step)
-        recorder.losses.append(run.step(images, labels))
-        recorder.add_rate(run.rate())
-        if recorder.steps in run.eval_steps:
-            _evaluate(run, recorder, should_continue)
-            if recorder.state != "finished":
-                break
-            schedule.observe(recorder.latest_loss())
-        now = time.perf_counter()
-        if now - last_progress > PROGRESS_SECONDS or recorder.steps in run.eval_steps:
-            points = recorder.new_points() if now - last_live > LIVE_EVERY_SECONDS else {}
-            last_progress, last_live = now, now if points else last_live
-            epoch = recorder.steps / spec.train.steps_per_epoch
-            on_progress(Progress(epoch, recorder.rate, recorder.latest("val/accuracy"), points))
-        if checkpoint and now - last_saved > checkpoint_seconds:
-            recorder.seconds = now - started
-            with suppress(OSError):  # the disk is full; the run may end before it needs the checkpoint
-                save_checkpoint(checkpoint, _checkpoint_state(run, recorder, schedule))
-            last_saved = time.perf_counter()
-    train_seconds = time.perf_counter() - started - recorder.eval_seconds
-    if spec.phase == "final" and recorder.state == "finished":
+        _replay_evaluations(recorder, should_continue)
+    reporter = ProgressReporter(on_progress, spec.train.steps_per_epoch)
+    _train(run, schedule, recorder, reporter, checkpointer, should_continue)
+    train_seconds = recorder.train_seconds()
+    if spec.phase == "final" and recorder.outcome is None:
         _score(run, recorder, "test")
-    if checkpoint:
-        remove_checkpoint(checkpoint)
+    checkpointer.remove()
+    outcome = recorder.outcome or Outcome("finished")
     return TrialResult(
         spec=spec,
-        state=recorder.state,
-        reason=recorder.reason,
+        state=outcome.state,
+        reason=outcome.reason,
         curves=recorder.curves(),
         train_seconds=train_seconds,
         eval_seconds=recorder.eval_seconds,
         environment=run_environment(run.device),
         classes=run.data.classes,
     )
+
+
+def _train(
+    run: Trainer,
+    schedule: RateSource,
+    recorder: RunRecorder,
+    reporter: ProgressReporter,
+    checkpointer: Checkpointer,
+    should_continue: ShouldContinue | None,
+) -> None:
+    """Make the steps that `recorder` does not have yet, until the run ends."""
+    state = partial(_checkpoint_state, run, recorder, schedule)
+    for step, (images, labels) in enumerate(run.batches(recorder.steps), recorder.steps):
+        run.set_rate(schedule, step)
+        loss = run.step(images, labels)
+        recorder.add_step(loss, run.rate())
+        is_evaluated = recorder.steps in run.eval_steps
+        if is_evaluated:
+            _evaluate(run, recorder, should_continue)
+            if recorder.outcome:
+                return
+            schedule.observe(recorder.latest_loss())
+        reporter.report(recorder, after_evaluation=is_evaluated)
+        checkpointer.save_if_due(state)
 
 
 def _evaluate(run: Trainer, recorder: RunRecorder, should_continue: ShouldContinue | None) -> None:
@@ -112,16 +97,23 @@ def _evaluate(run: Trainer, recorder: RunRecorder, should_continue: ShouldContin
     is_last = recorder.steps == run.spec.train.total_steps
     has_test_curve = run.spec.train.test_curve and run.spec.phase == "final"
     recorder.flush_losses()
-    if recorder.state == "finished" and len(run.data.holdout):
+    if recorder.outcome is None and len(run.data.holdout):
         _score(run, recorder, "val")
-    if recorder.state == "finished" and has_test_curve and not is_last:
+    if recorder.outcome is None and has_test_curve and not is_last:
         _score(run, recorder, "test")
-    if recorder.state == "finished" and not run.weights_are_finite():
+    if recorder.outcome is None and not run.weights_are_finite():
         recorder.end("diverged", f"a weight is not finite after {recorder.steps} steps")
-    if recorder.state == "finished" and should_continue and not is_last:
+    if recorder.outcome is None and should_continue and not is_last:
         evaluation, accuracy = recorder.evaluations()[-1]
         if not should_continue(evaluation, accuracy):
             recorder.end("pruned", f"the pruner stopped it after {recorder.steps} steps")
+
+
+def _replay_evaluations(recorder: RunRecorder, should_continue: ShouldContinue | None) -> None:
+    """Tell the pruner the evaluations before the checkpoint."""
+    if should_continue:
+        for evaluation, accuracy in recorder.evaluations():
+            should_continue(evaluation, accuracy)
 
 
 def _score(run: Trainer, recorder: RunRecorder, part: Literal["val", "test"]) -> None:

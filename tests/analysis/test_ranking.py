@@ -1,11 +1,10 @@
 """The numbers of a ranking, from artificial results that a reader can check by hand."""
 
-import math
 from pathlib import Path
 
 import pytest
 
-from lrbench.analysis.ranking import TimeToTarget, best_test_accuracy, rank_schedulers
+from lrbench.analysis.ranking import best_test_accuracy, rank_schedulers
 from lrbench.results.files import read_lines, write_lines
 from lrbench.spec import ConfigError
 from tests.builders import Run, eight, sweep_of
@@ -20,7 +19,8 @@ def test_ranking_by_hand(run: Run) -> None:
     assert cosine.gain_over_baseline is not None
     assert cosine.gain_over_baseline.difference.mean == pytest.approx(0.1)
     assert constant.gain_over_baseline is None
-    assert (ranking.baseline, ranking.pairs, ranking.claimable, ranking.ranked) == ("constant", 3, False, None)
+    assert (ranking.baseline, ranking.pairs) == ("constant", 3)
+    assert (ranking.has_enough_pairs, ranking.rank_test) == (False, None)
 
 
 def test_differences_are_paired_by_seed(run: Run) -> None:
@@ -75,26 +75,6 @@ def test_final_runs_of_an_earlier_best_trial_do_not_count(run: Run) -> None:
     ranking = rank_schedulers(results)
     assert [row.scheduler for row in ranking.rows] == ["cosine"]
     assert ranking.unranked == ["rex"]
-
-
-def test_time_to_a_target_by_hand(run: Run) -> None:
-    search = [run(phase="search", trial=1, seed=0, validation=[0.6])]
-    final = [
-        run(seed=1000, validation=[0.5, 0.62, 0.6, 0.7], test=0.7),  # reaches 0.61 after two of four epochs
-        run(seed=1001, validation=[0.5, 0.6, 0.6, 0.61], test=0.7),  # after four
-        run(seed=1002, validation=[0.5, 0.5, 0.5, 0.52], test=0.7),  # never
-    ]
-    ranking = rank_schedulers([*search, *final])
-    assert ranking.target == 0.61  # the mean of 0.7, 0.61 and 0.52
-    assert ranking.rows[0].reached == TimeToTarget(2, 3, 4.0, 8.0)  # the median: 8 seconds for 80 steps
-    assert rank_schedulers([*search, *final], target=0.5).rows[0].reached == TimeToTarget(3, 3, 1.0, 2.0)
-    assert rank_schedulers([*search, *final], target=0.62).rows[0].reached == TimeToTarget(1, 3, math.inf, math.inf)
-
-
-def test_without_held_out_images_there_is_no_target(run: Run) -> None:
-    ranking = rank_schedulers(sweep_of(run, {"cosine": [0.8, 0.9]}))
-    assert ranking.target is None
-    assert ranking.rows[0].reached is None
 
 
 def test_the_cost_of_the_search(run: Run) -> None:

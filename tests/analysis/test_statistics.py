@@ -57,11 +57,6 @@ def _ends(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return samples.mean(1) - half_widths, samples.mean(1) + half_widths
 
 
-def test_pairing_removes_common_noise() -> None:
-    seeds = np.array([0.1, 0.5, 0.9, 0.3])
-    assert statistics.paired_difference(seeds + 0.01, seeds) == pytest.approx((0.01, 0.01, 0.01))
-
-
 def test_p_value_equals_scipys() -> None:
     values = np.random.default_rng(0).normal(0.5, 1, 8)
     assert statistics.p_value(values) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)

@@ -1,12 +1,10 @@
 """Callbacks of a run that do nothing."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from lrbench.results.result import Progress
 from lrbench.spec import TrialSpec
 
 
-def no_progress(spec: TrialSpec, progress: Mapping[str, Any]) -> None:
+def no_progress(spec: TrialSpec, progress: Progress) -> None:
     pass
 
 

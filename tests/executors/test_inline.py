@@ -7,6 +7,7 @@ from lrbench.executors.executor import RunError, Workspace
 from lrbench.executors.inline import Inline
 from lrbench.spec import ConfigError
 from lrbench.training.train import train_one
+from tests.builders import without_times
 from tests.conftest import Spec
 from tests.executors.callbacks import no_monitor, no_progress
 
@@ -22,8 +23,8 @@ def test_results_equal_those_of_train_one(inline: Inline, spec: Spec) -> None:
     device = inline.preflight([spec()], print)
     runs = [spec(f"seed={seed}").resolved(device) for seed in range(3)]
     futures = [inline.submit(run, no_progress, no_monitor) for run in runs]
-    expected = [train_one(run).without_times() for run in runs]
-    assert [future.result().without_times() for future in futures] == expected
+    expected = [without_times(train_one(run)) for run in runs]
+    assert [without_times(future.result()) for future in futures] == expected
     assert inline.concurrency(device, "auto") == 1
 
 
@@ -44,7 +45,7 @@ def test_progress_and_monitor_are_called(inline: Inline, spec: Spec) -> None:
     run = spec("train.epochs=2", "phase=search").resolved(inline.preflight([spec()], print))
     epochs: list[float] = []
     result = inline.submit(
-        run, lambda _, progress: epochs.append(progress["epoch"]), lambda: lambda number, accuracy: number < 2
+        run, lambda _, progress: epochs.append(progress.epoch), lambda: lambda number, accuracy: number < 2
     ).result()
     assert result.state == "pruned"
     assert len(result.curves["val/accuracy"].steps) == 2

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lrbench.results.files import read_results
+from tests.builders import without_times
 from tests.integration import stores
 
 SWEEP = (
@@ -203,7 +204,7 @@ def _what_is_left(folder: Path) -> dict[str, Any]:
     with (sweep / "results.csv").open(newline="") as file:
         rows = [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
     return {
-        "runs": {run.spec.key(): run.without_times() for run in found},
+        "runs": {run.spec.key(): without_times(run) for run in found},
         "trials of the studies": stores.studies(sweep / "study.journal"),
         "rows of results.csv": rows,
         "ranking in the report": [

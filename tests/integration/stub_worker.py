@@ -21,7 +21,7 @@ def main() -> None:
             _answer(log="ready")
             _answer(device={"device": "cpu", "gpus": 0, "cores": 1, "bfloat16": False})
         else:
-            _answer(progress={"epoch": 0.5})
+            _answer(progress={"epoch": 0.5, "lr": 0.1, "accuracy": None, "points": {}})
             _act(request["train"]["scheduler"]["name"], folder)
             if request["monitored"]:
                 _answer(evaluated=[1, 0.5])

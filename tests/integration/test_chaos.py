@@ -1,5 +1,5 @@
-"""Sweeps that are killed at random moments and in the middle of each kind of write end as
-undisturbed ones do.
+"""Real sweeps that are killed at random moments, and in the middle of each kind of write, end as an
+undisturbed sweep does.
 """
 
 from pathlib import Path
@@ -8,17 +8,18 @@ import pytest
 
 from tests.integration import chaos
 
-SWEEPS, KILLS = 1, 4  # `scripts/chaos` disturbs as many as its arguments say
+KILLS = 4
+# All texts of a report are written by one function, so report.md stands for the others here.
+# `scripts/chaos 10 --writes` tears every file, and a new store of MLflow, in many more sweeps.
+SAME = ("results.jsonl", "results.csv", "report.html")
+WRITES = {name: write for name, write in chaos.WRITES.items() if name not in SAME}
 
 
 @pytest.mark.timeout(1500)
-def test_killed_sweeps_end_as_undisturbed_ones(tmp_path: Path, empty_store: Path) -> None:
+def test_killed_sweeps_end_as_an_undisturbed_one(tmp_path: Path, empty_store: Path) -> None:
     disturbed = chaos.Chaos(tmp_path, seed=0, store=empty_store)
-    for _ in range(SWEEPS):
-        disturbed.disturb(kills=KILLS)
-    disturbed.tear(chaos.WRITES)
-    disturbed.tear(chaos.NEW_STORE, new_store=True)
+    disturbed.disturb(KILLS)
+    disturbed.tear(WRITES)
     outcome = disturbed.outcome
     assert outcome.losses == []
-    kills = SWEEPS * KILLS + len(chaos.NEW_STORE) + len(chaos.WRITES)
-    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (SWEEPS + 2, 10 * (SWEEPS + 2), kills)
+    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (2, 20, KILLS + len(WRITES))

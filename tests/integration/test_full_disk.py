@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrbench.results.files import read_results
+from tests.builders import without_times
 from tests.conftest import SMALL, SWEEP, Command
 
 
@@ -49,7 +50,7 @@ def test_it_resumes_once_there_is_room(
     done = run_sweep(small_disk, *elsewhere)
     assert done.returncode == 0, done.stderr
     here, there = (
-        {run.spec.key(): run.without_times() for run in read_results(folder / "runs" / "smoke" / "trials")}
+        {run.spec.key(): without_times(run) for run in read_results(folder / "runs" / "smoke" / "trials")}
         for folder in (small_disk, swept)
     )
     assert here == there

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import pytest
 from lrbench.executors.executor import RunError, Workspace
 from lrbench.executors.local import LocalWorkers
 from lrbench.executors.worker_process import WorkerProcess
+from lrbench.results.result import Progress
 from lrbench.spec import ConfigError, DeviceInfo, TrialSpec
 from lrbench.training.train import train_one
+from tests.builders import without_times
 from tests.conftest import Spec
 from tests.executors.callbacks import no_monitor, no_progress
 
@@ -52,8 +54,8 @@ def test_results_equal_those_of_train_one(workers: LocalWorkers, device: DeviceI
     assert len(set(workers.pids)) == workers.concurrency(device, "auto") == 2
     runs = [spec(f"seed={seed}").resolved(device) for seed in range(3)]
     futures = [workers.submit(run, no_progress, no_monitor) for run in runs]
-    expected = [train_one(run).without_times() for run in runs]
-    assert [future.result().without_times() for future in futures] == expected
+    expected = [without_times(train_one(run)) for run in runs]
+    assert [without_times(future.result()) for future in futures] == expected
 
 
 def test_a_failed_run_gives_its_reason(workers: LocalWorkers, device: DeviceInfo, spec: Spec) -> None:
@@ -67,7 +69,7 @@ def test_progress_and_monitor_are_called(workers: LocalWorkers, device: DeviceIn
     run = spec("train.epochs=2", "phase=search").resolved(device)
     epochs: list[float] = []
     result = workers.submit(
-        run, lambda _, progress: epochs.append(progress["epoch"]), lambda: lambda number, accuracy: number < 2
+        run, lambda _, progress: epochs.append(progress.epoch), lambda: lambda number, accuracy: number < 2
     ).result()
     assert result.state == "pruned"
     assert len(result.curves["val/accuracy"].steps) == 2
@@ -88,7 +90,7 @@ def test_a_preflight_that_fails_gives_its_reason(process: WorkerProcess, spec: S
 def test_a_killed_worker_costs_only_time(spec: Spec, tmp_path: Path) -> None:
     killed: list[int] = []
 
-    def kill_once(run: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def kill_once(run: TrialSpec, progress: Progress) -> None:
         if not killed:
             killed.append(executor.pids[0])
             os.kill(killed[0], signal.SIGKILL)
@@ -98,7 +100,7 @@ def test_a_killed_worker_costs_only_time(spec: Spec, tmp_path: Path) -> None:
         run = spec("train.epochs=4").resolved(executor.preflight([spec()], print))
         result = executor.submit(run, kill_once, no_monitor).result()
         assert killed and killed != executor.pids
-        assert result.without_times() == train_one(run).without_times()
+        assert without_times(result) == without_times(train_one(run))
     finally:
         executor.close()
 

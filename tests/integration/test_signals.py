@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrbench.results.files import read_results
+from tests.builders import without_times
 from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import chaos
 
@@ -75,7 +76,7 @@ def test_interrupted_and_started_again_it_ends_the_same(swept: Path, tmp_path: P
     assert 3 <= len(list(trials.glob("*.json"))) < 10
     assert run_sweep(tmp_path).returncode == 0
     here, there = (
-        {run.spec.key(): run.without_times() for run in read_results(folder)}
+        {run.spec.key(): without_times(run) for run in read_results(folder)}
         for folder in (trials, swept / "runs/smoke/trials")
     )
     assert here == there

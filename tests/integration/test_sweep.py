@@ -15,6 +15,7 @@ from lrbench.results import provenance
 from lrbench.results.files import read_results
 from lrbench.results.selection import runs_of_phase
 from lrbench.tracking.mlflow_client import open_client
+from tests.builders import without_times
 from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import stores
 from tests.integration.servers import Server
@@ -163,7 +164,7 @@ def test_workers_and_inline_make_the_same_results(swept: Path, tmp_path: Path, r
     done = run_sweep(tmp_path, INLINE)
     assert done.returncode == 0, done.stderr
     here, there = (
-        {run.spec.key(): run.without_times() for run in read_results(folder / "runs" / "smoke" / "trials")}
+        {run.spec.key(): without_times(run) for run in read_results(folder / "runs" / "smoke" / "trials")}
         for folder in (tmp_path, swept)
     )
     assert here == there

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lrbench import ui
 from lrbench.spec import ConfigError
+from lrbench.tracking import server
 from lrbench.tracking.browser import HOST
 from lrbench.tracking.mlflow_client import TELEMETRY_OFF
-from lrbench.ui import _become_server, _free_port
+from lrbench.tracking.server import become_server, free_port
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -43,14 +43,14 @@ def test_without_a_port_it_takes_the_next_free_one(monkeypatch: pytest.MonkeyPat
         other.bind((HOST, 0))
         other.listen()
         taken = other.getsockname()[1]
-        monkeypatch.setattr(ui, "PORT", taken)
-        assert taken < _free_port(None) < taken + 100
+        monkeypatch.setattr(server, "PORT", taken)
+        assert taken < free_port(None) < taken + 100
 
 
 def test_a_port_that_is_no_number_of_a_port() -> None:
     for wanted in (-1, 65536):
         with pytest.raises(ConfigError, match=f"^port={wanted}: must be a free port from 1 to 65535"):
-            _free_port(wanted)
+            free_port(wanted)
 
 
 def test_the_server_sends_no_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_the_server_sends_no_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
     monkeypatch.setenv("HOME", "/home/a")
     monkeypatch.delenv("DO_NOT_TRACK", raising=False)
-    _become_server("sqlite:////runs/mlflow.db", 5001)
+    become_server("sqlite:////runs/mlflow.db", 5001)
     ((program, command, environment),) = calls
     assert program == sys.executable
     assert command[1:4] == ["-m", "mlflow", "server"]

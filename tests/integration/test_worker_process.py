@@ -4,10 +4,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from lrbench.executors import worker_process
 from lrbench.executors.executor import RunError, Workspace
 from lrbench.executors.local import LocalWorkers
 from lrbench.executors.worker_process import WorkerProcess
-from lrbench.results.result import TrialResult
+from lrbench.results.result import Progress, TrialResult
 from lrbench.spec import TrialSpec
 from tests.conftest import Spec
 from tests.executors.callbacks import no_monitor, no_progress
@@ -107,7 +106,7 @@ def test_the_cause_of_a_kill(process: WorkerProcess, spec: Spec, tmp_path: Path)
 
 
 def test_a_worker_that_stops_is_killed(process: WorkerProcess, spec: Spec, tmp_path: Path) -> None:
-    def stop(run: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def stop(run: TrialSpec, progress: Progress) -> None:
         os.kill(process.pid, signal.SIGSTOP)
 
     assert process.train(_named(spec(), "is silent"), tmp_path / "c.pt", 60, stop, None) is None
@@ -144,7 +143,7 @@ def test_a_worker_that_dies_in_the_preflight_is_replaced(tmp_path: Path, spec: S
 
 
 def test_a_run_that_kills_every_worker_fails_alone(workers: LocalWorkers, spec: Spec) -> None:
-    def kill(run: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def kill(run: TrialSpec, progress: Progress) -> None:
         os.kill(workers.pids[0], signal.SIGKILL)
 
     bad = workers.submit(_named(spec(), "is silent"), kill, no_monitor)
@@ -167,7 +166,7 @@ def test_a_worker_that_hangs_in_a_run_is_killed_and_the_run_fails(tmp_path: Path
 
 
 def test_a_callback_that_fails_is_seen_and_the_next_run_is_whole(workers: LocalWorkers, spec: Spec) -> None:
-    def fail(run: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def fail(run: TrialSpec, progress: Progress) -> None:
         raise ValueError("no progress, please")
 
     def fail_to_judge(evaluation: int, accuracy: float) -> bool:

@@ -5,8 +5,7 @@ import pytest
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.orchestration.overrides import as_overrides
 from lrbench.orchestration.plan import Plan, for_final_runs, make_plan
-from lrbench.search.space import Value
-from lrbench.spec import TrialSpec
+from lrbench.spec import TrialSpec, Value
 
 
 def _repeated(plan: Plan, scheduler: str, sampled: dict[str, Value]) -> tuple[TrialSpec, TrialSpec, list[str]]:

@@ -4,10 +4,10 @@ import threading
 from rich.console import Console
 
 from lrbench.orchestration.progress import ProgressBoard, run_name, status_log
-from lrbench.results.result import Curve, TrialResult
+from lrbench.results.result import Curve, Progress, TrialResult
 from tests.conftest import Spec
 
-MOVE = {"epoch": 0.5, "lr": 0.1, "accuracy": None}
+MOVE = Progress(0.5, 0.1, None)
 
 
 def _console(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
@@ -55,7 +55,7 @@ def test_the_table_of_a_terminal(spec: Spec) -> None:
     board = ProgressBoard(console, 3, 3 * spec().train.total_steps)
     board.finish(_result(spec, 0.75, "seed=1"))
     board.fail(spec("seed=2"), "no memory")
-    board.progress(spec(), {"epoch": 0.5, "lr": 0.125, "accuracy": 0.25})
+    board.progress(spec(), Progress(0.5, 0.125, 0.25))
     console.print(board._render())
     assert "one_cycle final seed 0" in text.getvalue()
     assert "0.5/1" in text.getvalue() and "0.125" in text.getvalue() and "25.00 %" in text.getvalue()
@@ -69,15 +69,16 @@ def test_a_run_may_start_while_another_is_counted(spec: Spec) -> None:
     board = ProgressBoard(console, 9, 9 * spec().train.total_steps)
     starting = threading.Thread(target=board.progress, args=(spec("seed=3"), MOVE))
 
-    class Interrupted(dict[str, float | None]):
+    class Interrupted(Progress):
         """A position whose reading lets the other thread run."""
 
-        def __getitem__(self, key: str) -> float | None:
-            starting.start()
-            starting.join(0.2)
-            return super().__getitem__(key)
+        def __getattribute__(self, name: str) -> object:
+            if name == "epoch":
+                starting.start()
+                starting.join(0.2)
+            return super().__getattribute__(name)
 
-    board.progress(spec("seed=2"), Interrupted(MOVE))
+    board.progress(spec("seed=2"), Interrupted(0.5, 0.1, None))
     board.finish(_result(spec, 0.5, "seed=1"))
     starting.join()
     assert text.getvalue().endswith(" left\n")

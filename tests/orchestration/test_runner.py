@@ -1,19 +1,18 @@
 """The loop of a sweep, with an executor that does not train."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lrbench.executors.executor import MonitorFactory, OnProgress, RunError
 from lrbench.orchestration.pipeline import SchedulerPipeline
-from lrbench.orchestration.plan import Plan, describe_runs, make_plan
+from lrbench.orchestration.plan import Plan, make_plan
 from lrbench.orchestration.runner import train_all
 from lrbench.results.files import read_results
-from lrbench.results.result import Curve, TrialResult
-from lrbench.spec import ConfigError, DeviceInfo, TrialSpec
+from lrbench.results.result import Curve, Progress, TrialResult
+from lrbench.spec import DeviceInfo, TrialSpec
 from lrbench.text import Log
 from tests.conftest import SMALL
 
@@ -35,7 +34,7 @@ class _Executor:
 
     def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:
         self.submitted.append(spec)
-        on_progress(spec, {})
+        on_progress(spec, Progress(0.5, 0.1, None))
         future: Future[TrialResult] = Future()
         if spec.phase == self._fails:
             future.set_exception(RunError(f"no {spec.phase}"))
@@ -54,7 +53,7 @@ class _Reporter:
         self.events: list[str] = []
         self.skipped: list[int] = []
 
-    def progress(self, spec: TrialSpec, progress: Mapping[str, Any]) -> None:
+    def progress(self, spec: TrialSpec, progress: Progress) -> None:
         pass
 
     def skip(self, steps: Sequence[int]) -> None:
@@ -128,27 +127,3 @@ def test_a_search_that_fails_has_no_final_runs(plan: Plan) -> None:
     assert failures == 6
     assert reporter.events == ["fail search: no search"] * 6
     assert len(reporter.skipped) == 4
-
-
-def test_the_runs_in_words(plan: Plan) -> None:
-    text = describe_runs(plan, DEVICE, 2)
-    assert text.startswith("6 search runs of 20 steps and 4 final runs of 22 steps, 2 at once on cpu in float32, into ")
-    assert text.endswith("/smoke")
-    assert plan.steps == 6 * 20 + 4 * 22
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("scheduler=rex", r"scheduler=rex: must be schedulers=\[…\]"),
-        ("name=a/b", "name=a/b: must be a plain folder name"),
-        ("name=.hidden", "must be a plain folder name"),
-        ("final_train_images=9999", "final_train_images=9999: must be at most 640"),
-        ("final_train_images=8", "train.batch_size=32"),
-        ("data.holdout_images=0", "data.holdout_images=0: must be at least 1"),
-        ("n_trials=0", "n_trials=0"),
-    ],
-)
-def test_invalid_plans(override: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        make_plan(["sweep=smoke", *SMALL, override])

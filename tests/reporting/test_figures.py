@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lrbench.analysis.ranking import rank_schedulers
+from lrbench.reporting.document import Picture, Text
 from lrbench.reporting.figures import draw_figures
 from tests.builders import Run, eight, sweep_of
 
@@ -24,21 +25,25 @@ def test_every_picture_of_a_report_exists(report_folder: Path) -> None:
 def test_a_missing_figure_has_a_reason(run: Run, tmp_path: Path, seeds: int) -> None:
     results = sweep_of(run, {"cosine": eight(0.9)[:seeds], "constant": eight(0.5)[:seeds], "rex": eight(0.4)[:seeds]})
     (tmp_path / "ranks.png").write_bytes(b"of an earlier report")
-    texts = draw_figures(rank_schedulers(results), {}, tmp_path)
-    assert list(texts) == [f"{name}.png" for name in FIGURES]
+    blocks = draw_figures(rank_schedulers(results), {}, tmp_path)
+    assert list(blocks) == [f"{name}.png" for name in FIGURES]
     needed = "needs at least 3 schedulers and 6 shared seeds"
-    assert texts["ranks.png"] == f"No critical-difference diagram: {needed} (here 3 and {seeds})."
+    assert blocks["ranks.png"] == Text(f"No critical-difference diagram: {needed} (here 3 and {seeds}).")
     needed = "needs at least 10 trials per scheduler with different scores"
-    assert texts["importances.png"] == f"No hyperparameter importance: {needed}."
-    assert texts["accuracy.png"] == "No figure of the validation accuracy: the final runs hold no images out."
-    missing = {"ranks.png", "importances.png", "accuracy.png"}
-    assert {path.name for path in tmp_path.iterdir()} == texts.keys() - missing
+    assert blocks["importances.png"] == Text(f"No hyperparameter importance: {needed}.")
+    reason = "No figure of the validation accuracy: the final runs hold no images out."
+    assert blocks["accuracy.png"] == Text(reason)
+    pictures = [block.file for block in blocks.values() if isinstance(block, Picture)]
+    assert pictures == [file for file in blocks if file not in ("ranks.png", "importances.png", "accuracy.png")]
+    assert {path.name for path in tmp_path.iterdir()} == set(pictures)
 
 
 def test_captions_explain_colours_and_triangles(run: Run, tmp_path: Path) -> None:
     results = sweep_of(run, {"cosine": eight(0.9), "constant": eight(0.5)})
-    caption = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
-    assert caption.endswith(" Blue: the best scheduler, and those that tie with it.")
+    final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
+    assert isinstance(final, Picture)
+    assert final.caption.endswith(" Blue: the best scheduler, and those that tie with it.")
     results = [*results[:-1], run("constant", seed=1007, state="diverged")]
-    caption = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
-    assert caption.endswith(" A triangle at the edge: diverged runs.")
+    final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
+    assert isinstance(final, Picture)
+    assert final.caption.endswith(" A triangle at the edge: diverged runs.")

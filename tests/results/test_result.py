@@ -6,15 +6,13 @@ import math
 
 import pytest
 
-from lrbench.results.result import MAX_POINTS, TrialResult, thinned
+from lrbench.results.result import MAX_POINTS, Points, Progress, TrialResult, thinned
 from lrbench.spec import TrialSpec
-from tests.builders import Run
+from tests.builders import Run, without_times
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize(
-    ("state", "accuracy"), [("finished", 0.6), ("diverged", 0.1), ("failed", 0.1), ("pruned", 0.1)]
-)
+@pytest.mark.parametrize(("state", "accuracy"), [("finished", 0.6), ("diverged", 0.1), ("pruned", 0.1)])
 def test_a_run_that_did_not_finish_counts_with_chance_accuracy(run: Run, state: str, accuracy: float) -> None:
     assert run(validation=[0.5, 0.6], state=state).last("val/accuracy") == accuracy
 
@@ -43,8 +41,14 @@ def test_without_times_two_repeats_are_equal(run: Run) -> None:
     }
     repeat = result.model_copy(update={"curves": curves, "train_seconds": 9.0, "eval_seconds": 2.0})
     assert repeat != result
-    assert repeat.without_times() == result.without_times()
-    assert run(validation=[0.5, 0.7], test=0.7).without_times() != result.without_times()
+    assert without_times(repeat) == without_times(result)
+    assert without_times(run(validation=[0.5, 0.7], test=0.7)) != without_times(result)
+
+
+@pytest.mark.parametrize("points", [{}, {"lr": [(0, 0.5, 10), (1, 0.25, 20)], "val/accuracy": [(2, 0.75, 30)]}])
+def test_progress_goes_through_json_unchanged(points: Points) -> None:
+    progress = Progress(epoch=0.5, lr=0.25, accuracy=None, points=points)
+    assert Progress.from_json(json.loads(json.dumps(progress.as_json()))) == progress
 
 
 @pytest.mark.parametrize("points", [0, 1, 4, MAX_POINTS])

@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from lrbench.config.compose import load_config
 from lrbench.search.journal import open_journal
-from lrbench.search.space import Space, Value, search_space
+from lrbench.search.space import Space, search_space
 from lrbench.search.study import Study
+from lrbench.spec import Value
 from tests.conftest import SMALL
 
 Values = dict[str, Value]

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from lrbench.search.space import Parameter, Value
+from lrbench.search.space import Parameter
+from lrbench.spec import Value
 from tests.search.studies import RANDOM, TPE, Search, Values, ask_and_tell, open_study, score, search_of
 
 OTHER: Values = {"optimizer.lr": 0.25, "scheduler.knobs.cycles": 3, "scheduler.args.T_mult": 1}

@@ -5,7 +5,7 @@ import pytest
 from lrbench.results.result import Points, TrialResult
 from lrbench.spec import TrialSpec
 from lrbench.tracking.run_fields import parent_tags, result_points, run_params, run_tags
-from lrbench.training import train
+from lrbench.training import progress
 from lrbench.training.train import train_one
 
 Spec = Callable[..., TrialSpec]
@@ -55,8 +55,8 @@ def test_points_are_step_value_and_time(result: TrialResult) -> None:
 def test_the_points_reported_while_a_run_trains_are_those_of_its_curves(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "LIVE_AFTER_SECONDS", 0.0)
-    monkeypatch.setattr(train, "LIVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LIVE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LIVE_EVERY_SECONDS", 0.0)
     reports: list[Points] = []
     result = train_one(spec("train.epochs=2"), lambda progress: reports.append(progress.points))
     grown: Points = {}

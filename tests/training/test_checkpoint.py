@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lrbench.results.result import Progress
 from lrbench.spec import TrialSpec
-from lrbench.training import train
+from lrbench.training import progress
 from lrbench.training.checkpoint import load_checkpoint, save_checkpoint
-from lrbench.training.train import Progress, train_one
+from lrbench.training.train import train_one
+from tests.builders import without_times
 from tests.conftest import Spec
 
 
@@ -45,7 +47,7 @@ def _cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
 def test_it_ends_the_same(
     spec: Spec, tmp_path: Path, overrides: list[str], after_epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
     _cut_off(run, tmp_path / "run.pt", after_epochs)
     epochs: list[float] = []
@@ -53,22 +55,22 @@ def test_it_ends_the_same(
         run, lambda progress: epochs.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
     )
     assert epochs[0] == pytest.approx(after_epochs)  # not from the beginning
-    assert resumed.without_times() == train_one(run).without_times()
+    assert without_times(resumed) == without_times(train_one(run))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     run, path = spec("train.epochs=2"), tmp_path / "run.pt"
-    whole = train_one(run).without_times()
+    whole = without_times(train_one(run))
     for damage, first in (([path], 0.95), ([path, tmp_path / "run.pt.before"], 0.05)):
         _cut_off(run, path, 1.0)
         for file in damage:
             file.write_bytes(file.read_bytes()[:5000])
         seen: list[Progress] = []
-        assert train_one(run, seen.append, checkpoint=path, checkpoint_seconds=0).without_times() == whole
+        assert without_times(train_one(run, seen.append, checkpoint=path, checkpoint_seconds=0)) == whole
         assert seen[0].epoch == pytest.approx(first)
 
 
@@ -91,10 +93,10 @@ def test_a_full_disk_does_not_end_the_run(spec: Spec, tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    monkeypatch.setattr(train, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     run = spec("train.epochs=0.5")
     result = train_one(run, checkpoint=tmp_path / "run.pt", checkpoint_seconds=0)
-    assert result.without_times() == train_one(run).without_times()
+    assert without_times(result) == without_times(train_one(run))
     assert list(tmp_path.iterdir()) == []
 
 

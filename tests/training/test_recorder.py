@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lrbench.training.recorder import RunRecorder
+from lrbench.training.recorder import Outcome, RunRecorder
 
 CPU = torch.device("cpu")
 
@@ -11,8 +11,7 @@ CPU = torch.device("cpu")
 def _after(steps: int, total_steps: int = 400, loss: float = 2.0) -> RunRecorder:
     recorder = RunRecorder(total_steps)
     for step in range(steps):
-        recorder.losses.append(torch.tensor(loss + step))
-        recorder.add_rate(0.1 * step)
+        recorder.add_step(torch.tensor(loss + step), 0.1 * step)
     return recorder
 
 
@@ -22,22 +21,21 @@ def test_the_training_loss_is_a_mean_over_blocks() -> None:
     recorder.flush_losses()
     loss = recorder.curves()["train/loss"]
     assert (loss.steps, loss.values) == ([4, 8, 10], [3.5, 7.5, 10.5])
-    assert recorder.losses == []
+    assert len(recorder.state_dict()["losses"]) == 0
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     recorder = _after(3)
-    recorder.losses.append(torch.tensor(math.nan))
-    recorder.add_rate(0.5)
+    recorder.add_step(torch.tensor(math.nan), 0.5)
     recorder.flush_losses()
-    assert (recorder.state, recorder.reason) == ("diverged", "the loss is not finite after 4 steps")
+    assert recorder.outcome == Outcome("diverged", "the loss is not finite after 4 steps")
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_an_evaluation_that_is_not_finite_ends_the_run(part: str) -> None:
     recorder = _after(2)
     recorder.add(part, math.inf, 0.5)  # type: ignore[arg-type]  # one of the two
-    assert (recorder.state, recorder.reason) == ("diverged", f"the {part} loss is not finite after 2 steps")
+    assert recorder.outcome == Outcome("diverged", f"the {part} loss is not finite after 2 steps")
     assert recorder.latest(f"{part}/accuracy") is None
 
 
@@ -67,16 +65,20 @@ def test_points_are_new_once() -> None:
 def test_the_curve_of_the_rate_has_the_last_step_of_a_run_that_ends_early() -> None:
     """Of 10,000 steps, every fourth is kept."""
     recorder = _after(103, total_steps=10_000)
+    assert recorder.curves()["lr"].steps[-1] == 100
+    recorder.end("pruned", "")
     rate = recorder.curves()["lr"]
+    assert recorder.curves()["lr"] == rate
     assert rate.steps[-2:] == [100, 102]
     assert rate.values[-1] == pytest.approx(10.2)
 
 
 def test_it_resumes_from_its_state() -> None:
     first, second = _after(6), RunRecorder(400)
-    first.seconds, first.eval_seconds = 3.0, 1.0
-    second.load_state_dict(first.state_dict(), CPU)
-    assert (second.steps, second.rate, second.seconds, second.eval_seconds) == (6, 0.5, 3.0, 1.0)
+    first.eval_seconds = 1.0
+    second.load_state_dict({**first.state_dict(), "seconds": 30.0}, CPU)
+    assert (second.steps, second.rate, second.eval_seconds, second.outcome) == (6, 0.5, 1.0, None)
+    assert second.train_seconds() == pytest.approx(29.0, abs=5)
     for recorder in (first, second):
         recorder.flush_losses()
     assert first.curves()["train/loss"].values == second.curves()["train/loss"].values

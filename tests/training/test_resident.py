@@ -9,6 +9,7 @@ from lrbench.training.resident import Resident
 from lrbench.training.train import train_one
 from lrbench.training.train_step import TrainStep
 from lrbench.training.trainer import build_network
+from tests.builders import without_times
 from tests.conftest import Spec
 
 CPU = torch.device("cpu")
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
     run, resident = spec("optimizer.lr=0.3"), Resident()
-    alone = train_one(run).without_times()
+    alone = without_times(train_one(run))
     for other in (
         ["seed=9"],
         ["scheduler=one_cycle", "train.epochs=3"],
@@ -25,7 +26,7 @@ def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
         ["optimizer.lr=1e30"],
     ):
         train_one(spec("optimizer.search.lr.high=1e31", *other), resident=resident)
-    assert train_one(run, resident=resident).without_times() == alone
+    assert without_times(train_one(run, resident=resident)) == alone
 
 
 def _step(resident: Resident, run: TrialSpec) -> TrainStep:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from lrbench.reporting import catalogue
-from lrbench.reporting.scheduler_card import Argument, parse_card
+from lrbench.catalogue import page as catalogue
+from lrbench.catalogue.scheduler_card import Argument, parse_card
 from tests.conftest import ROOT
 
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "conf" / "scheduler").glob("*.yaml"))}

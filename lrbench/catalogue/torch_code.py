@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrbench.config.targets import locate
+from lrbench.schedules.table import own_optimizer
 from lrbench.schedules.torch_scheduler import FORMULA_ARGUMENTS
 from lrbench.spec import TrialSpec
 
@@ -18,7 +19,7 @@ def torch_code(spec: TrialSpec) -> str:
     target, steps = spec.scheduler.target, spec.train.total_steps
     if target.startswith("torch."):
         return "scheduler = " + _scheduler_call({"_target_": target, "args": spec.scheduler.args}, spec)
-    if target.startswith("lrbench.factors."):
+    if target.startswith("lrbench.factors.") and not own_optimizer(target):
         args = [f"{name}={_literal(value)}" for name, value in spec.scheduler.args.items()]
         factor = _call(f"factors.{target.rpartition('.')[2]}", [f"np.arange({steps})", str(steps), *args])
         function = f"lambda step: factor[min(step, {steps - 1})]"

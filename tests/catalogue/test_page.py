@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lrbench.reporting import catalogue
+from lrbench.catalogue import page
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "conf" / "scheduler"
@@ -17,13 +17,13 @@ NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 @pytest.fixture(scope="module")
 def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
-    catalogue.write(folder, ROOT / "sweeps")
+    page.write(folder, ROOT / "sweeps")
     return folder
 
 
 @pytest.mark.slow
 def test_the_page_is_current(new_folder: Path) -> None:
-    """Run `python -m lrbench.reporting.catalogue` if this fails."""
+    """Run `python -m lrbench.catalogue` if this fails."""
     assert (new_folder / "README.md").read_text() == (FOLDER / "README.md").read_text()
 
 
@@ -40,14 +40,12 @@ def test_the_pictures_are_current(new_folder: Path) -> None:
 
 
 def test_links_within_the_page_have_a_heading() -> None:
-    page = (FOLDER / "README.md").read_text()
-    headings = set(re.findall(r"^#+ (\S+)$", page, flags=re.MULTILINE))
-    linked = re.findall(r"\]\(#([^)]+)\)", page)
+    text = (FOLDER / "README.md").read_text()
+    headings = set(re.findall(r"^#+ (\S+)$", text, flags=re.MULTILINE))
+    linked = re.findall(r"\]\(#([^)]+)\)", text)
     assert linked and set(linked) <= headings
 
 
 def test_keys_become_code() -> None:
     text = "Set scheduler.args.x=1.5, not `scheduler.knobs.y`; train.epochs is else"
-    assert (
-        catalogue._keys_as_code(text) == "Set `scheduler.args.x=1.5`, not `scheduler.knobs.y`; `train.epochs` is else"
-    )
+    assert page._keys_as_code(text) == "Set `scheduler.args.x=1.5`, not `scheduler.knobs.y`; `train.epochs` is else"

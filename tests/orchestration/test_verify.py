@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lrbench.config.compose import load_config, parse_spec
-from lrbench.reporting.verify import verify_row
+from lrbench.orchestration.verify import verify_row
 from lrbench.results.result import TrialResult
 from lrbench.spec import ConfigError
 from lrbench.training.device import resolve_device

@@ -9,17 +9,17 @@ import torch
 from torch.optim import lr_scheduler
 
 from lrbench import factors
+from lrbench.catalogue.page import PEAK, SETTING
+from lrbench.catalogue.torch_code import torch_code
 from lrbench.config.compose import load_config, parse_spec
-from lrbench.reporting.catalogue import PEAK, SETTING
-from lrbench.reporting.torch_code import torch_code
 from lrbench.schedules.table import schedule_table
 from tests.conftest import ROOT
 
 NAMES = [path.stem for path in sorted((ROOT / "conf" / "scheduler").glob("*.yaml"))]
-COMPOSITES = ("product", "sequence")  # torch has no equivalent
+WITHOUT = ("product", "sequence", "schedule_free")  # torch has no equivalent
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in COMPOSITES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT])
 def test_the_code_makes_the_curve(name: str) -> None:
     """With a tolerance, because torch multiplies the factor of LambdaLR with the peak."""
     spec = parse_spec(load_config("config", [*SETTING, f"scheduler={name}"]))
@@ -38,6 +38,6 @@ def test_the_code_makes_the_curve(name: str) -> None:
     np.testing.assert_allclose(rates, schedule_table(spec).lr, rtol=0, atol=1e-12 * PEAK)
 
 
-@pytest.mark.parametrize("name", COMPOSITES)
+@pytest.mark.parametrize("name", WITHOUT)
 def test_a_scheduler_without_a_torch_equivalent_has_no_code(name: str) -> None:
     assert torch_code(parse_spec(load_config("config", [*SETTING, f"scheduler={name}"]))) == ""

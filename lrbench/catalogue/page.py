@@ -1,9 +1,5 @@
-"""The catalogue of schedulers, from their config files, their curves and the committed sweeps.
+"""The catalogue of schedulers, from their config files, their curves and the committed sweeps."""
 
-`python -m lrbench.reporting.catalogue` writes conf/scheduler/README.md and its pictures.
-"""
-
-import argparse
 import importlib.resources
 import math
 import re
@@ -13,14 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from hydra import initialize_config_module
 
 from lrbench.analysis.ranking import Row, rank_schedulers
+from lrbench.catalogue.scheduler_card import Card, parse_card
+from lrbench.catalogue.torch_code import torch_code
 from lrbench.config.compose import group_options, load_config, parse_spec
 from lrbench.reporting import plots, sections
 from lrbench.reporting.render import load_template
-from lrbench.reporting.scheduler_card import Card, parse_card
-from lrbench.reporting.torch_code import torch_code
 from lrbench.results.files import read_lines, write_text
 from lrbench.schedules.diagnostics import schedule_warnings
 from lrbench.schedules.plateau import LiveSchedule
@@ -79,7 +74,7 @@ def render(pages: Mapping[str, Page], measured: Mapping[str, Sequence[Measuremen
     """Return the page as Markdown."""
     by_group = _by_label(pages, "Group")
     policies = [(policy, page.name) for page in pages.values() for policy in page.card.labels.get("LRBench", [])]
-    return load_template("catalogue.md").render(
+    return load_template("catalogue.md", "lrbench.catalogue").render(
         groups={group: by_group[group] for group in GROUPS},
         about=GROUPS,
         families=_by_label(pages, "Like"),
@@ -151,16 +146,3 @@ def _curve_of_stalling_loss(spec: TrialSpec) -> np.ndarray:
         if (step + 1) % round(spec.train.eval_epochs * spec.train.steps_per_epoch) == 0:
             live.observe(max(1 - step / spec.train.total_steps, 2 / 3))
     return np.array(rates)
-
-
-def main() -> None:
-    """Write the catalogue of the schedulers in conf/scheduler, and its pictures."""
-    argparse.ArgumentParser(prog="python -m lrbench.reporting.catalogue", description=main.__doc__).parse_args()
-    conf, sweeps = (Path(str(importlib.resources.files(f"lrbench.{package}"))) for package in ("conf", "sweeps"))
-    with initialize_config_module("lrbench.conf", version_base="1.3"):
-        write(conf / "scheduler", sweeps)
-    print(f"written: {conf / 'scheduler' / 'README.md'}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""The documentation of every scheduler: its card, curve, code and measured results."""

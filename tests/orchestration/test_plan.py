@@ -1,0 +1,48 @@
+"""The plan of a sweep: its runs, and the mistakes that it finds before anything starts."""
+
+import pytest
+
+from lrbench.orchestration.plan import describe_runs, make_plan
+from lrbench.spec import ConfigError, DeviceInfo
+from tests.conftest import SMALL
+
+SMOKE = ("sweep=smoke", *SMALL)
+
+
+def test_the_runs_in_words() -> None:
+    plan = make_plan([*SMOKE, "schedulers=[rex,cosine]", "n_trials=3", "final_seeds=2"])
+    text = describe_runs(plan, DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False), 2)
+    assert text.startswith("6 search runs of 20 steps and 4 final runs of 22 steps, 2 at once on cpu in float32, into ")
+    assert text.endswith("/smoke")
+    assert plan.steps == 6 * 20 + 4 * 22
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scheduler=rex", r"scheduler=rex: must be schedulers=\[…\]"),
+        ("name=a/b", "name=a/b: must be a plain folder name"),
+        ("name=.hidden", "must be a plain folder name"),
+        ("final_train_images=9999", "final_train_images=9999: must be at most 640"),
+        ("final_train_images=8", "train.batch_size=32"),
+        ("data.holdout_images=0", "data.holdout_images=0: must be at least 1"),
+        ("n_trials=0", "n_trials=0"),
+    ],
+)
+def test_invalid_plans(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_plan([*SMOKE, override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (["pruner=median", "search_seeds=2"], "pruner=median search_seeds=2: search_seeds must be 1"),
+        (["pruner._target_=optuna.pruners.No"], "_target_=optuna.pruners.No: must be a class"),
+        (["pruner=median", "pruner.args.n_startup_trials=-1"], "pruner=median"),
+        (["search_seeds=1001"], "search_seeds=1001: must be at most 1000"),
+    ],
+)
+def test_invalid_settings(override: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_plan([*SMOKE, *override])
