@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, one clear message for an error, and signals.
+"""The common parts of all commands: exit codes, and one clear message for an error.
 
 Exit codes: 0 done; 1 something failed; 2 the user's configuration is invalid; 130 interrupted.
 """
@@ -107,7 +107,7 @@ def explain(error: Exception, config_name: str, argv: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         example = "'scheduler.args.lr_lambda=\"0.95 ** epoch\"'"
         problem = message.splitlines()[0].replace(f"'{FORCED}scheduler.", "'scheduler.")
-        return f"{problem}\nPut a value with spaces or signs in two pairs of quotes, such as {example}"
+        return f"{problem}\nPut a value with spaces or operators in two pairs of quotes, such as {example}"
     return message
 
 

@@ -5,8 +5,8 @@ their factors: float64, the same shape, 0 to 1. The other arguments are fraction
 steps, so a schedule means the same at every length.
 
 In the formulas, progress p is `step / total_steps`. "First" and "last" are the factors of the first
-and the last step. The run ends one step after the last factor, so the last step does not quite
-reach the value at the end. Each function raises a ValueError that names the config key if an
+and the last step. Progress reaches 1 only after the last step, so the last factor is one step away
+from the value at the end. Each function raises a ValueError that names the config key if an
 argument is invalid.
 """
 
@@ -73,10 +73,10 @@ def schedule_free(
 
     `start + (1 - start) * min(p / warmup, 1)` at progress p, as warmup_constant. First: `start`, or
     1 without a warm-up; last: 1. The other arguments belong to the optimizer, which averages the
-    weights, so the rate needs no decay. It computes the gradient between its newest weights
-    (`beta` 0) and their average (`beta` 1). Each step counts in the average with a power of its
-    number (`average_power`) and of its rate (`rate_power`). Defazio et al. 2024
-    (https://arxiv.org/abs/2405.15682).
+    weights, so the rate needs no decay. The optimizer computes the gradient between its newest
+    weights (`beta` 0) and their average (`beta` 1). The weight of a step in the average is a power
+    of its number (`average_power`) times a power of the highest rate so far (`rate_power`). Defazio
+    et al. 2024 (https://arxiv.org/abs/2405.15682).
 
     >>> args = dict(warmup=0.4, start=0.0, beta=0.9, average_power=0.0, rate_power=2.0)
     >>> factors = schedule_free(np.arange(5), 5, **args)

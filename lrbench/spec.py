@@ -33,7 +33,7 @@ _MESSAGES = {  # by type of pydantic's errors, if its own message needs other wo
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
 }

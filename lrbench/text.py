@@ -9,7 +9,7 @@ Log = Callable[[str], None]  # takes a line of text for a person
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction in percent with two digits, empty for NaN.
+    """Return a fraction in percent with two decimals, empty for NaN.
 
     >>> percent(0.5), percent(float("nan"))
     ('50.00', '')

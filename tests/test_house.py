@@ -1,6 +1,4 @@
-"""What holds the project together: which room may import which, who knows which library, and that
-links lead somewhere.
-"""
+"""Rules for imports between rooms, for the use of libraries, and for links."""
 
 import ast
 import re

@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 REFUSED = (
     "anew", "none that", "that of", "those of", "those which", "is none", "as it stands", "of its own", "of their own",
     "for want of", "the least to tell", "are the least", "at work", "let in", "lets in", "cannot be had", "so it is",
-    "goes on", "go on", "will do", "see to", "come to", "comes to", "beside which", "is expected",
+    "goes on", "go on", "will do", "see to", "come to", "comes to", "beside which", "is expected", "whichever",
+    "has none", "cannot tell", "nobody knows", "said so",
 )  # fmt: skip
 PATTERN = re.compile(rf"\b(?!is (?-i:None))({'|'.join(map(re.escape, REFUSED))})\b", re.IGNORECASE)
 GENERATED = ("sweeps/cpu/report.md", "sweeps/quick/report.md")  # records of the version that made them
@@ -19,8 +20,16 @@ LONGEST = 100
 
 FILES = [
     path
-    for pattern in ("lrbench/**/*.py", "lrbench/**/*.jinja", "conf/**/*.yaml", "sweeps/*.yaml", "scripts/**/*.py")
+    for pattern in (
+        "lrbench/**/*.py",
+        "lrbench/**/*.jinja",
+        "conf/**/*.yaml",
+        "sweeps/*.yaml",
+        "scripts/**/*.py",
+        "tests/**/*.py",
+    )
     for path in sorted(ROOT.glob(pattern))
+    if path != Path(__file__)
 ]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
 PAGES = [

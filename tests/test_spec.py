@@ -74,7 +74,7 @@ class Settings(Spec):
         ({"count": 1.5}, "mine.count=1.5: must be a whole number"),
         ({"count": "1"}, "mine.count=1: must be a whole number"),
         ({"count": 1, "names": "a"}, "mine.names=a: must be a list"),
-        ({"count": 1, "names": [3]}, "mine.names=3: must be a text"),
+        ({"count": 1, "names": [3]}, "mine.names=3: must be a string"),
         ({"count": 0, "names": 3}, "mine.count=0: must be greater than 0\nmine.names=3: must be a list"),
     ],
 )

@@ -74,8 +74,8 @@ class Row:
 
     `ranks` are its first and last possible rank. `gap_to_best` is the accuracy of the best
     scheduler minus its own. `gain_over_baseline` is its own minus the baseline's, None for the
-    baseline itself. `best_epoch` has the highest test accuracy of each run, if the test images were
-    scored several times.
+    baseline itself. `best_epoch` is the mean of the runs' highest test accuracies, None unless each
+    run scored the test images several times.
     """
 
     scheduler: str
@@ -164,7 +164,7 @@ def rank_schedulers(
     by_scheduler = {name: _runs_of(results, name) for name in names}
     accuracies = _best_first({name: _accuracies(runs.chosen) for name, runs in by_scheduler.items() if runs.chosen})
     if not accuracies:
-        raise ConfigError("no finished final runs to report on. Start the sweep again to make them.")
+        raise ConfigError("must have finished final runs. Start the sweep again to train them.")
     ranked = [by_scheduler[name] for name in accuracies]
     baseline = _baseline(baseline, accuracies)
     target = target or default_target([runs.chosen for runs in ranked])

@@ -190,7 +190,7 @@ def _tied_groups(tied: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _around(values: np.ndarray, level: float, variance_factor: float) -> Interval:
-    """Return the mean and the interval whose squared error is `variance_factor` variances."""
+    """Return the mean and its interval, whose error has `variance_factor` sample variances."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.nan, math.nan)

@@ -23,7 +23,7 @@ class TimeToTarget:
 
 
 def default_target(finals: Sequence[Sequence[TrialResult]]) -> float | None:
-    """Return the whole percent below the lowest mean validation accuracy of a scheduler.
+    """Return the lowest mean validation accuracy of a scheduler, rounded down to a whole percent.
 
     `finals` has the final runs of each scheduler. Schedulers with diverged runs do not count.
     Return None if no scheduler counts, or if the runs held out no images.

@@ -30,7 +30,7 @@ GROUPS = {
     "cyclic": "The rate rises and falls several times, or once over the whole run.",
     "restarts": "The rate falls and jumps back up.",
     "composite": "Schedulers made of others.",
-    "adaptive": "The rate depends on the training loss, or an optimizer replaces the schedule.",
+    "adaptive": "The rate depends on the validation loss, or an optimizer replaces the schedule.",
 }
 EPOCHS, STEPS_PER_EPOCH, PEAK = 10, 100, 0.1  # of the curves and of the code
 SETTING = (

@@ -21,6 +21,7 @@ FUNCTIONS = {
     "sqrt": math.sqrt,
     "tanh": math.tanh,
 }
+SYNTAX_HELP = "Use numbers, names, + - * / **, comparisons, if else, and functions such as cos(progress)"
 SYNTAX = (
     ast.Expr,
     ast.BinOp,
@@ -56,7 +57,7 @@ class Formula:
         except (simpleeval.InvalidExpression, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"must be a formula; got {self.text!r} ({_first_line(error)})") from error
         _check_syntax(self._tree, self.text, set(names) | set(CONSTANTS))
-        for node in ast.walk(self._tree):  # floats overflow at once where integers would grow for minutes
+        for node in ast.walk(self._tree):  # floats overflow at once, integers would grow for minutes
             if isinstance(node, ast.Constant):
                 node.value = float(node.value)  # type: ignore[arg-type]  # _check_syntax has refused all else
 
@@ -80,9 +81,9 @@ def _check_syntax(tree: ast.AST, text: str, names: set[str]) -> None:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if not isinstance(node, SYNTAX) or not _is_number_if_constant(node) or getattr(node, "keywords", None):
-            raise ValueError(f"must be a formula of numbers; got {text!r}")
+            raise ValueError(f"must be a formula of numbers; got {text!r}. {SYNTAX_HELP}")
         if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
-            raise ValueError(f"must be a formula of numbers; got {text!r}")
+            raise ValueError(f"must be a formula of numbers; got {text!r}. {SYNTAX_HELP}")
         if isinstance(node, ast.Name):
             allowed = set(FUNCTIONS) if id(node) in called else names
             if node.id not in allowed:

@@ -41,7 +41,9 @@ def locate(target: str) -> Callable[..., Any]:
     try:
         value = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"_target_={target}: must be a class or function ({error})") from error
+        raise ConfigError(
+            f"_target_={target}: must be a class or function ({error}). Check the spelling, and the Python path"
+        ) from error
     defining_module = str(getattr(value, "__module__", ""))
     if not callable(value) or defining_module.partition(".")[0] != package:
         raise ConfigError(f"_target_={target}: must be a class or function that {package} defines")

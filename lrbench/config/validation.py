@@ -11,7 +11,7 @@ from lrbench.spec import ConfigError
 
 _CHECKED_ELSEWHERE = ("hydra", "schedulers", "scheduler.search", "optimizer.search", "scheduler.args.schedulers")
 _NULLABLE = ("scheduler.args.", "data.train_images", "final_train_images")  # keys, or their beginning
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:

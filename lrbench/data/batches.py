@@ -41,7 +41,7 @@ class Batches:
         self.mirrored = self._coins() if spec.flip == "alternating" else None
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch from number `first` on. An incomplete last one is dropped.
+        """Yield the batches of an epoch from number `first` on, without an incomplete last one.
 
         A batch is normalised images (batch_size, 3, size, size) and labels (batch_size,).
         """

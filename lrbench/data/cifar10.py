@@ -1,6 +1,6 @@
 """CIFAR-10 from several sources, in one cache file.
 
-Every source must give the same arrays, which their SHA-256 sums prove.
+The SHA-256 sums of the arrays prove that every source gave the same ones.
 """
 
 import hashlib
@@ -105,7 +105,7 @@ def _fetch(root: Path, log: Log) -> Arrays:
 
 def _from_own_files(root: Path, log: Log) -> Arrays:
     if not any((root / name).exists() for name in (FOLDER, ARCHIVE)):
-        raise FileNotFoundError(f"neither the folder {FOLDER} nor the archive {ARCHIVE}")
+        raise FileNotFoundError(f"found neither the folder {FOLDER} nor the archive {ARCHIVE}")
     log(f"reading the CIFAR-10 files in {root}")
     return _through_torchvision(root, download=False)
 

@@ -1,4 +1,4 @@
-"""Runs in the process of the sweep itself, one after the other: for a debugger."""
+"""Trains runs in the process of the sweep, one after the other, for use with a debugger."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""Runs in worker processes of this machine, which keep data and code warm from run to run."""
+"""Trains runs in worker processes of this machine, which keep data and code in memory."""
 
 import queue
 import threading
@@ -56,7 +56,7 @@ class LocalWorkers:
 
     @property
     def pids(self) -> list[int]:
-        """The process numbers of the workers."""
+        """The process ids of the workers."""
         return [worker.pid for worker in self._workers]
 
     def concurrency(self, device: DeviceInfo, wanted: str) -> int:

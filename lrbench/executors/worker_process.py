@@ -26,7 +26,7 @@ EXIT_SECONDS = 10.0  # a process that closed its output has this long to end bef
 
 
 class WorkerProcess:
-    """A process of `lrbench.executors.worker`. It sees only the GPU number `gpu`, all if None."""
+    """A process of `lrbench.executors.worker`. It sees only GPU `gpu`, or all GPUs if None."""
 
     def __init__(self, log: Path, data_root: Path, silence_seconds: float, gpu: int | None = None) -> None:
         self.log, self.silence_seconds = log, silence_seconds
@@ -35,7 +35,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process number."""
+        """The process id."""
         return self._process.pid
 
     def preflight(self, specs: Sequence[TrialSpec], log: Log) -> DeviceInfo | None:
@@ -101,17 +101,17 @@ class WorkerProcess:
             self._process.stdin.close()
 
     def _cause_of_end(self) -> str:
-        """Return what ended the process. Kills a process that lives but no longer answers."""
+        """Return the cause of the end. Kill a process that is alive but does not answer."""
         if self._was_silent:
             self.kill()
-            return f"it was silent for {self.silence_seconds:g} s"
+            return f"it was silent for {self.silence_seconds:g} s, longer than executor.silence_seconds"
         try:
             code = self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             return "it closed its output"
         if code == -signal.SIGKILL:
-            return "SIGKILL, which Linux sends when it runs out of memory"
+            return "SIGKILL, often for lack of memory. Use fewer executor.workers"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def _start(self) -> None:

@@ -1,7 +1,7 @@
 """The networks: each is a function of a data set and the config's arguments.
 
-It returns a new module with initial weights. Configs and committed results name these functions as
-`lrbench.models.fast`.
+Each function returns a new module with initial weights. Configs and committed results name them,
+such as `lrbench.models.fast`.
 """
 
 from lrbench.models.airbench import fast

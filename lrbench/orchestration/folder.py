@@ -53,7 +53,8 @@ def locked_folder(plan: Plan) -> Iterator[None]:
         holder = plan.folder / HOLDER
         who = f" ({holder.read_text(encoding='utf-8')})" if holder.exists() else ""
         raise ConfigError(
-            f"{plan.folder}: another sweep is writing to it{who}. Wait for it, or set another name=…"
+            f"{plan.folder}: another sweep is writing to this folder{who}. "
+            "Wait until that sweep ends, or set another name=…"
         ) from error
 
 
@@ -78,7 +79,7 @@ def check_same_config(plan: Plan) -> None:
     old, new = _flattened(_with_schedulers(before, both)), _flattened(_with_schedulers(now, both))
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if differing:
-        lines = "\n".join(f"  {key}: {old.get(key)} there, {new.get(key)} now" for key in differing)
+        lines = "\n".join(f"  {key}: {old.get(key)} in the folder, {new.get(key)} now" for key in differing)
         advice = "Set another name=…, or move the folder aside with fresh=true."
         raise ConfigError(f"{plan.folder} holds runs of another config:\n{lines}\n{advice}")
 

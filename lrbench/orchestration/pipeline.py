@@ -16,8 +16,8 @@ from lrbench.spec import DeviceInfo, TrialSpec, Value
 class SchedulerPipeline:
     """Hands out the runs of a scheduler that may start, and takes in their results.
 
-    The study is told the scores in the order of the trials, so the sweep samples the same trials
-    whichever run ends first. A trial with the same values as an earlier one is not trained: it
+    The study is told the scores in the order of the trials, so the sweep samples the same trials in
+    every order in which runs end. A trial with the same values as an earlier one is not trained: it
     shares the earlier trial's results.
     """
 
@@ -83,7 +83,7 @@ class SchedulerPipeline:
         return self.study.pruning_monitor(self._settings.pruner, max(0, spec.trial - self._settings.pending_trials + 1))
 
     def best(self) -> TrialResult | None:
-        """Return a run of the trial with the highest score, the first of several.
+        """Return a run of the trial with the highest score, the first one of equals.
 
         Returns None if every trial failed or was pruned.
         """

@@ -21,7 +21,7 @@ from lrbench.search.study import Study
 from lrbench.spec import ConfigError, DeviceInfo, Spec, TrialSpec, validated
 from lrbench.text import Log
 
-FIRST_FINAL_SEED = 1000  # above the sweep's seed, where the seeds of the final runs begin
+FIRST_FINAL_SEED = 1000  # the final seeds begin this far above the sweep's seed
 
 
 class SweepSettings(Spec):
@@ -200,7 +200,9 @@ def _check(plan: Plan) -> None:
     """Raise ConfigError for settings that are invalid, alone or together."""
     settings = plan.settings
     if Path(settings.name).name != settings.name or settings.name.startswith("."):
-        raise ConfigError(f"name={settings.name}: must be a plain folder name")
+        raise ConfigError(
+            f"name={settings.name}: must be a folder name without / and without a leading dot, such as name=quick-2"
+        )
     for key in ("sampler", "pruner", "executor"):
         check_targets(getattr(settings, key), key, plan.shared.allow)
     build_sampler(settings.sampler, settings.seed, 0)
@@ -209,9 +211,12 @@ def _check(plan: Plan) -> None:
     parse_spec(for_final_runs(plan.shared, settings))
     if settings.prunes and settings.search_seeds > 1:
         given = f"pruner={settings.pruner['name']} search_seeds={settings.search_seeds}"
-        raise ConfigError(f"{given}: search_seeds must be 1, because a pruner compares runs with the same seed")
+        raise ConfigError(
+            f"{given}: search_seeds must be 1 with a pruner, which compares runs with the same seed. "
+            "Set search_seeds=1 or pruner=none"
+        )
     if settings.search_seeds > FIRST_FINAL_SEED:
-        limit = f"must be at most {FIRST_FINAL_SEED}, where the seeds of the final runs begin"
+        limit = f"must be at most {FIRST_FINAL_SEED}, because higher seeds belong to the final runs"
         raise ConfigError(f"search_seeds={settings.search_seeds}: {limit}")
     if plan.specs()[0].data.holdout_images == 0:
         raise ConfigError(

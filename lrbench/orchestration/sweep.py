@@ -47,7 +47,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
         publisher.close(log=console.print)
         _print_last_lines(plan, best, publisher, console, overrides)
     if failures:
-        console.print(f"{failures} runs failed and have no results. To try them again: {resume}", style="red")
+        console.print(f"{counted(failures, 'run')} failed without a result. To try again: {resume}", style="red")
     return not failures and best is not None
 
 
@@ -90,7 +90,7 @@ def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult |
 
     try:
         ranking = write_report(plan.folder)
-    except ConfigError as error:  # outside of the sweep, it would remove a new folder with all of its search runs
+    except ConfigError as error:  # outside of the sweep, it would remove a new folder without results
         console.print(f"no report: {error}", style="red")
         return None
     publish_summary(publisher, plan.folder, read_results(plan.trials), ranking)
@@ -115,14 +115,14 @@ def _print_last_lines(
         "report": f"{plan.folder / 'report.md'}, {plan.folder / 'report.html'}",
         "runs in the browser": browser_hint(Path(plan.shared.out), plan.shared.tracking.uri, publisher.page),
         "search further": command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
-        "train with the best": command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
+        "train the best": command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
     }
     for label, text in lines.items():
         console.print(f"{label + ':':20} {text}")
 
 
 def _print_importances(pipelines: Sequence[SchedulerPipeline], console: Console) -> None:
-    """Print which hyperparameters mattered in the searches."""
+    """Print the importance of the hyperparameters."""
     by_scheduler = {pipeline.name: pipeline.study.importances() for pipeline in pipelines}
     if not any(by_scheduler.values()):
         needs = f"needs at least {MIN_TRIALS} trials per scheduler, with different scores"

@@ -29,7 +29,7 @@ class Bullets:
 class Table:
     """A table. Columns at the places `left` hold text, and the others numbers.
 
-    `total` is a last row, empty if the table has none.
+    `total` is a last row, empty if the table has no such row.
     """
 
     columns: Sequence[str]

@@ -59,11 +59,11 @@ def _final(ranking: Ranking) -> CaptionedFigure:
     points = {row.scheduler: [run.last("test/accuracy") for run in row.runs if run.state == "finished"] for row in rows}
     diverged = {row.scheduler: row.diverged for row in rows}
     figure = plots.intervals(points, {row.scheduler: row.mean for row in rows}, "test accuracy, %", tied, diverged)
-    caption = "Each point is a final run. Below the points: their mean and its 95 % interval."
+    caption = "Each point is a final run. The mean and its 95 % interval are below the points."
     if len(tied) < len(points):
-        caption += " Blue: the best scheduler, and those that tie with it."
+        caption += " Blue marks the best scheduler and those tied with it."
     if any(diverged.values()):
-        caption += " A triangle at the edge: diverged runs."
+        caption += " A triangle at the edge marks diverged runs."
     return CaptionedFigure(figure, caption)
 
 
@@ -71,7 +71,9 @@ def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
     test = ranking.rank_test
     if test is None:
         needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared seeds"
-        return Text(f"No critical-difference diagram: needs {needed} (here {len(ranking.rows)} and {ranking.pairs}).")
+        return Text(
+            f"No critical-difference diagram: it needs {needed} (here {len(ranking.rows)} and {ranking.pairs})."
+        )
     order = sorted(range(len(ranking.rows)), key=lambda place: test.ranks[place])
     ranks = {ranking.rows[place].scheduler: float(test.ranks[place]) for place in order}
     caption = (
@@ -96,7 +98,7 @@ def _metric(ranking: Ranking, metric: str, label: str, factor: float) -> Caption
             curves[row.scheduler] = [_scaled(run.curves[metric], factor) for run in runs]
     name = label.partition(",")[0]
     if not curves:
-        return Text(f"No figure of the {name}: the final runs hold no images out.")
+        return Text(f"No figure of the {name}: no finished final run has this metric.")
     caption = f"The {name} in the final runs: the mean over the seeds, and a band for their range."
     return CaptionedFigure(plots.metric_curves(curves, label), caption)
 
@@ -139,7 +141,7 @@ def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigu
             shares[row.scheduler] = {_short(key): share for key, share in by_key.items()}
     if not shares:
         needed = f"at least {MIN_TRIALS} trials per scheduler with different scores"
-        return Text(f"No hyperparameter importance: needs {needed}.")
+        return Text(f"No hyperparameter importance: it needs {needed}.")
     caption = "Importance of each hyperparameter for reaching the best tenth of the trials, in % (PED-ANOVA)."
     missing = [row.scheduler for row in ranking.rows if row.scheduler not in shares]
     if missing:

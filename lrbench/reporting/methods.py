@@ -1,4 +1,4 @@
-"""The methods and limitations of a report: how its results were made, and what they cannot show."""
+"""The methods and limitations of a report."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Proven
         *_data(ranking, results),
         _training(ranking, results),
         _budget(ranking, provenance),
-        f"Final seeds {ranges(seeds)}, the same for every scheduler: the same initial weights, order and augmentation "
-        "of the images. So differences are paired by seed.",
+        f"All schedulers used the final seeds {ranges(seeds)}. A seed sets the initial weights, the order and the "
+        "augmentation of the images. So differences are paired by seed.",
         _cost(results),
-        *(f"Made on {hardware}." for hardware in provenance.hardware),
+        *(f"The runs were made on {hardware}." for hardware in provenance.hardware),
         _version(provenance),
         f"Date: {' to '.join(dict.fromkeys((provenance.first_date, provenance.last_date)))}.",
     ]
@@ -83,7 +83,7 @@ def _budget(ranking: Ranking, provenance: Provenance) -> str:
     parts = [f"{counted(trials, 'trial')} for each scheduler, the first with the default configuration"]
     if trained != [trials]:
         spread = " to ".join(dict.fromkeys((f"{trained[0]}", f"{trained[-1]}")))
-        parts[0] += f" ({spread} were trained, because a trial that repeats an earlier one is not)"
+        parts[0] += f" ({spread} were trained, because lrbench does not train a trial twice)"
     if (seeds := search_seeds(provenance)) > 1:
         parts.append(f"each trial is the mean of {seeds} seeds")
     sampler = f"sampler {_component(settings['sampler'])}" if "sampler" in settings else "sampler not recorded"
@@ -109,7 +109,7 @@ def search_seeds(provenance: Provenance) -> int:
 
 def _version(provenance: Provenance) -> str:
     if not provenance.starts:
-        return "Commit of lrbench: not recorded, because the sweep is older than starts.jsonl."
+        return "The commit of lrbench is not recorded, because the folder has no starts.jsonl."
     versions = listed(dict.fromkeys(start.version for start in provenance.starts))
     unclear = any(commit.endswith(DIRTY) or commit.startswith("version ") for commit in provenance.commits)
     clean = "" if unclear else ", no uncommitted changes"  # without git, the version stands for the commit
@@ -126,7 +126,7 @@ def commands(ranking: Ranking, provenance: Provenance) -> list[Block]:
         blocks += [Text(f"The exact command{times}:"), Commands(lines)]
     best = ranking.rows[0]
     verify = f"python -m lrbench.report --verify FOLDER {best.scheduler}"
-    words = "To train a row of the ranking again, or one of its runs, and compare (FOLDER is the sweep's folder):"
+    words = "These commands train a row of the ranking again, or one of its runs. FOLDER is the sweep's folder."
     return [*blocks, Text(words), Commands([verify, f"{verify}:{best.runs[0].spec.seed}"])]
 
 

@@ -48,7 +48,7 @@ def answer(ranking: Ranking) -> str:
     if not ties:
         rivals = "every other scheduler" if len(worse) > 1 else listed(worse)
         return f"{highest}. It is significantly better than {rivals}."
-    tie = f"It ties with {listed(ties)}: {ranking.pairs} runs per scheduler cannot tell them apart."
+    tie = f"It ties with {listed(ties)}: with {ranking.pairs} runs per scheduler, the differences are not significant."
     better = f" It is significantly better than {listed(worse)}." if worse else ""
     return f"{highest}. {tie}{better}"
 
@@ -132,8 +132,8 @@ def _gap_tests(ranking: Ranking) -> list[Block]:
     best, *others = ranking.rows
     words = (
         "Differences of test accuracy in points, paired by seed. p is the p-value of the paired t test, adjusted by "
-        "Holm's procedure for the number of comparisons. The interval has the level of its step of that procedure: "
-        f"it excludes 0 exactly if p is below {LEVEL:g}."
+        "Holm's procedure for the number of comparisons. The procedure gives each comparison its own level. The "
+        f"interval has this level, so it excludes 0 exactly if p is below {LEVEL:g}."
     )
     rows = [_test_cells(row.scheduler, row.gap_to_best, "worse", "better") for row in others]
     table = Table(["scheduler", f"gap to {best.scheduler}", *TEST_COLUMNS], rows, left=(0, 5))
@@ -154,7 +154,10 @@ def _gain_tests(ranking: Ranking) -> list[Block]:
     comparisons = f"the {counted(len(gains), 'comparison')} with the baseline {ranking.baseline}"
     return [
         Table(["scheduler", f"gain over {ranking.baseline}", *TEST_COLUMNS], rows, left=(0, 5)),
-        Text(f"The correction covers {comparisons}. The baseline was fixed before the results."),
+        Text(
+            f"The correction covers {comparisons}. This correction is valid only if the baseline was chosen before "
+            "the results were known."
+        ),
     ]
 
 
@@ -209,8 +212,8 @@ def _tuning(ranking: Ranking) -> list[Block]:
         for row in ranking.rows
     ]
     words = (
-        "The gain from tuning: the validation accuracy of the default configuration (trial 0) and of the chosen trial "
-        "in the search. This gain is optimistic, because the chosen trial is the highest of many, in part by luck."
+        "The table shows the validation accuracy of the default configuration (trial 0) and of the chosen trial. The "
+        "gain is optimistic, because the chosen trial is the best of many, in part by luck."
     )
     blocks: list[Block] = [Text(words), Table(columns, rows, left=(0, 5))]
     if any(row.tuning.test for row in ranking.rows):
@@ -226,7 +229,7 @@ def _tested_tuning(ranking: Ranking) -> list[Block]:
             _, gain, *rest = _test_cells("", row.tuning.gain, "better", "worse")
             rows.append([row.scheduler, percent(row.tuning.test.mean), percent(row.mean.mean), gain, *rest])
     words = (
-        "The same gain on the test images, in final runs: a fair comparison. "
+        "The second table shows the gain on the test images, in final runs. It is not optimistic. "
         f"The correction covers {counted(len(rows), 'comparison')}."
     )
     same = [row.scheduler for row in ranking.rows if row.trial == 0]
@@ -237,13 +240,13 @@ def _tested_tuning(ranking: Ranking) -> list[Block]:
 
 def _targets(ranking: Ranking) -> list[Block]:
     if ranking.target is None:
-        reason = "because the final runs hold no images out (`final_train_images=null`)"
-        return [Text(f"Time to a target accuracy: not available, {reason}.")]
+        needs = "It needs held-out images (`final_train_images`) and a scheduler without diverged final runs."
+        return [Text(f"The time to a target accuracy is not available. {needs}")]
     rows = [_target_cells(row.scheduler, row.time_to_target) for row in ranking.rows if row.time_to_target]
     every = counted(ranking.rows[0].runs[0].spec.train.eval_epochs, "epoch")
     words = (
-        f"Time to {percent(ranking.target)} % validation accuracy: how many final runs reached it, and their median "
-        f"epochs and training time. Runs are evaluated every {every}, and the time excludes evaluations."
+        f"The table shows how many final runs reached {percent(ranking.target)} % validation accuracy, and their "
+        f"median epochs and training time. Runs are evaluated every {every}, and the time excludes evaluations."
     )
     return [Text(words), Table(["scheduler", "reached by", "epochs", "time"], rows)]
 

@@ -14,7 +14,7 @@ from lrbench.reporting.document import Table, gap_text, interval_text
 from lrbench.results.result import TrialResult
 from lrbench.text import counted, listed, percent, rank_range
 
-MIN_REPEATS = 3  # with two, the interval by Student's t is thirteen times as wide as their deviation
+MIN_REPEATS = 3  # with two, half of the interval by Student's t is nine standard deviations
 MAX_WITH_INTERVALS = 3  # sweeps side by side; with more, the table has only their means
 MIN_COMMON = 3  # schedulers that two sweeps must share for a rank correlation
 
@@ -67,7 +67,7 @@ def _by_scheduler(ranking: Ranking) -> dict[str, Row]:
 def repeats_table(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
     """Return the ranking of the schedulers of `rows_in_all`, and notes on it.
 
-    Each sweep is one value of a scheduler, with a new search and new seeds. So differences are
+    Each sweep gives one value per scheduler, from a new search and new seeds. So differences are
     paired by sweep.
     """
     means = {name: np.array([row.mean.mean for row in repeats]) for name, repeats in rows.items()}

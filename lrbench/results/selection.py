@@ -30,7 +30,7 @@ def trial_scores(search: Iterable[TrialResult]) -> dict[int, float]:
 
 
 def chosen_trial(search: Iterable[TrialResult]) -> int | None:
-    """Return the trial with the highest score, the first of several, or None without scores.
+    """Return the trial with the highest score, the first one of equals, None without scores.
 
     The final runs of a scheduler repeat this trial.
     """

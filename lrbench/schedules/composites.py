@@ -34,7 +34,7 @@ def product(spec: TrialSpec, factors: Mapping[str, Mapping[str, Any]]) -> Schedu
     tables = [schedule_table(_member(spec, member, spec.train.total_steps)) for member in factors.values()]
     if any(table.momentum is not None for table in tables):
         raise ValueError(
-            "scheduler.args.factors: no member may cycle the momentum, because a product has none. "
+            "scheduler.args.factors: must have no member that cycles the momentum, because a product sets no momentum. "
             "Set cycle_momentum=false."
         )
     peak = spec.optimizer.lr

@@ -92,11 +92,11 @@ def _never_decayed(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     last, peak = float(schedule.lr[-1]), float(schedule.lr.max())
     if peak and last >= 0.5 * peak:
         percent = f"{100 * last / peak:.0f} %"
-        yield f"it never decays, the last learning rate is {percent} of the peak: set scheduler=cosine to end near zero"
+        yield f"the last learning rate is {percent} of the peak: set scheduler=cosine to end near zero"
 
 
 def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    """Find a single large change.
+    """Find a single large change of the rate. Short ramps and staircases do not count.
 
     A short ramp is as steep, but over several steps. A staircase is level before and after a fall.
     """
@@ -118,27 +118,33 @@ def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
         )
 
 
+def _unit(spec: TrialSpec) -> str:
+    """Return the unit of a scheduler's lengths."""
+    return "steps" if spec.scheduler.interval == "step" else "epochs"
+
+
 def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    unit = "steps" if spec.scheduler.interval == "step" else "epochs"
+    unit = _unit(spec)
     for node in _nodes(spec):
         t_max = _number(node, "T_max")
         if node.kind == "CosineAnnealingLR" and t_max is not None and t_max < node.steps - 1:
             key = f"{node.key}.args.T_max"
             yield (
-                f"{key}={t_max:g} ends before its {node.steps} {unit}, and the learning rate climbs again: "
+                f"{key}={t_max:g} is less than the {node.steps} {unit} of the scheduler, so the learning rate climbs "
+                f"again: "
                 f"set {key}={node.steps}"
             )
 
 
 def _cut_cycle(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    unit = _unit(spec)
     for node in _nodes(spec):
         cycle = _last_cycle(node)
         if cycle and cycle.is_cut():
             key = f"{node.key}.args.{cycle.argument}"
             yield (
-                f"{key}={node.args[cycle.argument]} does not fit the {node.steps} steps, "
-                f"which end after {100 * cycle.finished / cycle.length:.0f} % of its last cycle: "
-                f"set {key} so that the last cycle is whole"
+                f"{key}={node.args[cycle.argument]} does not fit the {node.steps} {unit}, because the last cycle is "
+                f"only {100 * cycle.finished / cycle.length:.0f} % complete: set {key} so that the last cycle is whole"
             )
 
 
@@ -241,8 +247,8 @@ def _torch_total_iters(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
         if node.args.get("total_iters", TORCH_TOTAL_ITERS) == TORCH_TOTAL_ITERS:
             key = f"{node.key}.args.total_iters"
             yield (
-                f"{key}=5, torch's default, ends {node.kind} after 5 of {_top(spec).steps} steps: "
-                f"set {key}, to ${{steps:1.0}} for the whole run"
+                f"{key}=5, torch's default, ends {node.kind} after 5 of {_top(spec).steps} {_unit(spec)}: "
+                f"set {key}=${{steps:1.0}} for the whole run, or another length"
             )
 
 

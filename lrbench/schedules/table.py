@@ -59,7 +59,7 @@ class Schedule:
         """Ignore the loss of an evaluation: a table is fixed."""
 
     def state(self) -> dict[str, Any]:
-        """Return the state for a checkpoint: a table has none."""
+        """Return the state for a checkpoint, which is empty for a table."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ def own_optimizer(target: str) -> str | None:
 
 
 def same_rates(target: str) -> str:
-    """Return the scheduler with the learning rates of one that has its own optimizer."""
+    """Return the scheduler that has the same learning rates but uses the config's optimizer."""
     return str(getattr(locate(target), "same_rates"))  # noqa: B009  # set by factors.replaces_optimizer
 
 

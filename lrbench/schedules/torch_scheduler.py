@@ -33,7 +33,7 @@ def _build_node(node: Mapping[str, Any], spec: TrialSpec, optimizer: Optimizer) 
     known = [name for name in inspect.signature(target).parameters if name != "optimizer"]
     unknown = [name for name in args if name not in known]
     if unknown:
-        raise ConfigError(f"unknown argument {unknown[0]} of {node['_target_']}. Allowed: {', '.join(known)}")
+        raise ConfigError(f"{unknown[0]}: unknown argument of {node['_target_']}. Allowed: {', '.join(known)}")
     return target(optimizer=optimizer, **args)  # type: ignore[no-any-return]
 
 

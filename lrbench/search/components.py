@@ -15,8 +15,8 @@ from lrbench.spec import ConfigError
 def build_sampler(component: Mapping[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
     """Return a new sampler for the trial `number`. Raises ConfigError.
 
-    If it takes an argument `seed`, that depends on both numbers: a sampler with the same seed at
-    each start would repeat its first points.
+    If the sampler takes an argument `seed`, it depends on both numbers. With one fixed seed, each
+    sampler would repeat its first points.
     """
     trial_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     sampler = _build(component, "sampler", {"seed": trial_seed})

@@ -1,4 +1,4 @@
-"""Which hyperparameters mattered in a search."""
+"""The importance of hyperparameters in a search."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ MIN_TRIALS = 10  # Optuna compares the best tenth with the others
 
 
 def importances(space: Space, trials: Sequence[tuple[Mapping[str, Value], float]]) -> dict[str, float]:
-    """Return how much each hyperparameter mattered for a score in the best tenth of the trials.
+    """Return the importance of each hyperparameter for a score in the best tenth of the trials.
 
     The most important is the first. A trial is its values and its score. The importances sum to 1
     (PED-ANOVA, https://arxiv.org/abs/2304.10255). The result is empty if there are fewer than

@@ -144,7 +144,7 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
 def _names_in_scope(key: str, cfg: DictConfig, space: Space) -> dict[str, str | float]:
     """Return the names that a condition may use: the knobs and arguments of the same scheduler.
 
-    A name that is searched before `key` stands for its config key, another one for its number.
+    A name stands for its config key if that key is searched before `key`, else for its number.
     """
     component = re.sub(r"\.(knobs|args)\.[^.]+$", "", key)
     names: dict[str, str | float] = {}

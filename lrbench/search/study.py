@@ -95,7 +95,7 @@ class Study:
         return list(self._trials)
 
     def pruning_monitor(self, component: Mapping[str, Any], finished: int) -> PruningMonitor:
-        """Return the pruning callback of a run that knows the first `finished` trials."""
+        """Return the pruning callback of a run. It compares with the first `finished` trials."""
         return PruningMonitor(component, self._study.study_name, self._trials[:finished])
 
     def importances(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How a person opens the published runs in a browser."""
+"""The address or command that opens the published runs."""
 
 from pathlib import Path
 

@@ -90,13 +90,13 @@ class Publisher(AbstractContextManager["Publisher"]):
             return
         self._thread.join(LOG_AFTER_SECONDS)
         if self._thread.is_alive():
-            log(f"waiting for MLflow: about {self.waiting} runs are not published yet")
+            log(f"waiting for MLflow: about {self.waiting} updates are not published yet")
         waiting_before = -1
         while self._thread.is_alive() and self.waiting != waiting_before:
             waiting_before = self.waiting
             self._thread.join(TASK_TIMEOUT_SECONDS)
         if self._thread.is_alive():
-            self.failure = f"one run took longer than {TASK_TIMEOUT_SECONDS:g} s"
+            self.failure = f"one update took longer than {TASK_TIMEOUT_SECONDS:g} s"
 
     def _put(self, task: _Task) -> None:
         self.waiting += 1
@@ -124,7 +124,9 @@ class Publisher(AbstractContextManager["Publisher"]):
             self.page = mlflow_views.page(store.experiment_id)
             while tasks:
                 is_last = len(tasks) == 1
-                if is_last or not self._closes_early:  # in a hurry, only the last task: it ends the open runs
+                if (
+                    is_last or not self._closes_early
+                ):  # if it closes early, it does only the last task, which ends the open runs
                     tasks[0](store)
                 tasks.popleft()
                 self.waiting = len(tasks) + self._queue.qsize()

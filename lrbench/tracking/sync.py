@@ -32,7 +32,9 @@ def publish_folder(folder: Path, uri: str | None) -> Publisher:
     """
     results = read_results(folder / "trials")
     if not results:
-        raise ConfigError(f"{folder}: must have finished runs in {folder / 'trials'}")
+        raise ConfigError(
+            f"{folder}: must have finished runs in {folder / 'trials'}. Use the folder of a sweep, such as runs/quick."
+        )
     with Publisher(folder.parent, uri, folder.name) as publisher:
         for result in results:
             publisher.publish(result)

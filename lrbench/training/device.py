@@ -21,7 +21,7 @@ def resolve_device(wanted: str) -> DeviceInfo:
     number = int(wanted.partition(":")[2] or 0)
     if number >= gpus:
         raise ConfigError(
-            f"device={wanted}: must be a GPU of this machine; torch sees {gpus}. Use device=cpu or device=auto."
+            f"device={wanted}: must be a GPU of this machine; torch sees {gpus} GPUs. Use device=cpu or device=auto."
         )
     bfloat16 = torch.cuda.get_device_capability(number) >= (8, 0)
     return DeviceInfo(device=f"cuda:{number}", gpus=gpus, cores=cores, bfloat16=bfloat16)

@@ -27,7 +27,7 @@ def build(spec: TrialSpec, net: nn.Module) -> Optimizers:
         problem = "filters that are not matrices" if has_filters else f"no {HEAD}"
         raise ConfigError(
             f"optimizer=muon: must have a network of weight matrices with a {HEAD}; "
-            f"model={spec.model.name} has {problem}. Use model=fast."
+            f"model={spec.model.name} has {problem}. Use model=fast or model=fast_quarter."
         )
     weights["params"] = [weight for weight in matrices if weight is not head]
     others["params"] = [*others["params"], head]

@@ -51,8 +51,8 @@ class TrainStep:
     On a GPU, the first batch captures the pass as a CUDA graph, so that one launch starts all of
     its kernels (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). Learning rates
     and optimizers are not part of the graph, so the next runs of a sweep replay it. If a replay
-    does not reproduce the eager gradients, the pass stays eager. Networks that draw random numbers
-    or wait for the device are such cases.
+    does not reproduce the eager gradients, or the capture fails, the pass stays eager. Examples are
+    networks that draw random numbers or wait for the device.
     """
 
     def __init__(self, signature: StepSignature, network: nn.Module) -> None:
@@ -125,7 +125,10 @@ class TrainStep:
         finally:
             self.net.load_state_dict(before)
         if not difference <= GRADIENT_TOLERANCE:
-            print(f"training without a CUDA graph: its gradients differ by {difference:.2g}", flush=True)
+            print(
+                f"training without a CUDA graph: its gradients differ from the eager ones by {100 * difference:.1f} %",
+                flush=True,
+            )
             return False
         self._graph = graph
         return True

@@ -59,7 +59,7 @@ class Trainer:
     def epoch_state(self, steps: int) -> Tensor | None:
         """Return the generator's state at the beginning of the current epoch, after `steps` steps.
 
-        Between two epochs, the current one is the next one.
+        Between two epochs, this is the state at the beginning of the next one.
         """
         in_epoch = steps % self.spec.train.steps_per_epoch > 0
         return self.generator_state if in_epoch else self.generator.get_state()
@@ -114,7 +114,7 @@ class Trainer:
 
 
 def _eval_steps(train: TrainSpec) -> set[int]:
-    """Return the numbers of the steps after which the run is evaluated. The last step is one."""
+    """Return the numbers of the steps after which the run is evaluated, always with the last."""
     interval = train.eval_epochs * train.steps_per_epoch
     numbers = range(1, math.ceil(train.total_steps / interval) + 1)
     steps = {max(1, round(number * interval)) for number in numbers}

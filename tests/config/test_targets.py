@@ -76,6 +76,9 @@ def test_locate_imports_a_class_or_a_function() -> None:
     assert locate("collections.OrderedDict") is OrderedDict
 
 
+HELP = "Check the spelling, and the Python path"
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -83,9 +86,9 @@ def test_locate_imports_a_class_or_a_function() -> None:
         ("lrbench.config.paths.Path", "must be a class or function that lrbench defines"),
         ("lrbench.factors.math", "must be a class or function that lrbench defines"),
         ("lrbench.config.targets.ALLOWED", "must be a class or function that lrbench defines"),
-        ("torch.optim.Sgd", "must be a class or function (module 'torch.optim' has no attribute 'Sgd')"),
-        ("nowhere.at.all", "must be a class or function (No module named 'nowhere')"),
-        ("nothing", "must be a class or function (Empty module name)"),
+        ("torch.optim.Sgd", f"must be a class or function (module 'torch.optim' has no attribute 'Sgd'). {HELP}"),
+        ("nowhere.at.all", f"must be a class or function (No module named 'nowhere'). {HELP}"),
+        ("nothing", f"must be a class or function (Empty module name). {HELP}"),
     ],
 )
 def test_locate_refuses_all_else(target: str, message: str) -> None:

@@ -20,7 +20,7 @@ Spec = Callable[..., TrialSpec]
         ("seed=1.5", "seed=1.5: must be a whole number, such as 0"),
         ("scheduler.args.pct_start=soon", "scheduler.args.pct_start=soon: must be a number, such as "),
         ("scheduler.args.three_phase=3", "scheduler.args.three_phase=3: must be true or false, such as False"),
-        ("scheduler.args.anneal_strategy=true", "scheduler.args.anneal_strategy=True: must be a text, such as cos"),
+        ("scheduler.args.anneal_strategy=true", "scheduler.args.anneal_strategy=True: must be a string, such as cos"),
         ("scheduler.args=3", "scheduler.args=3: must be a mapping, such as {"),
         ("optimizer.args=null", "optimizer.args=null: must be a mapping, such as {"),
         ("optimizer.lr=[1]", "optimizer.lr=[1]: must be a single value, such as 0.5"),

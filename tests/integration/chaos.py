@@ -110,7 +110,7 @@ class Chaos:
     def _start(self, folder: Path, *overrides: str, at_write: str = "") -> "subprocess.Popen[str]":
         """Start the sweep in a folder. The overrides must not change its results.
 
-        `store` is copied into a folder that has none of MLflow's.
+        `store` is copied into a folder without a store of MLflow.
         """
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         if self._store and not (folder / "runs" / "mlflow.db").exists():
@@ -142,11 +142,9 @@ class Chaos:
         ]
 
     def _kill(self, process: "subprocess.Popen[str]", folder: Path) -> str:
-        """Kill the coordinator, or one of its workers, at a random moment; return which, and by
-        what.
-        """
+        """Kill the coordinator, or one of its workers, at a random moment. Return both names."""
         chance, known, begun = self._chance, len(list(_trials(folder).glob("*.json"))), time.monotonic()
-        if chance.random() < 0.7:  # not while it starts, as most moments are
+        if chance.random() < 0.7:  # mostly during training; a uniform draw would mostly hit the start
             while (
                 process.poll() is None
                 and len(list(_trials(folder).glob("*.json"))) == known
@@ -198,7 +196,7 @@ def _trials(folder: Path) -> Path:
 
 
 def _what_is_left(folder: Path) -> dict[str, Any]:
-    """Return what a sweep left, without times and dates."""
+    """Return the contents of a sweep's folder, without times and dates."""
     sweep = folder / "runs" / "smoke"
     found = read_results(_trials(folder))
     with (sweep / "results.csv").open(newline="") as file:

@@ -1,6 +1,4 @@
-"""What sweeps leave in Optuna's journal and in MLflow's store, read with the two libraries
-themselves.
-"""
+"""The contents of Optuna's journal and of MLflow's store, read with the two libraries."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -130,7 +130,11 @@ CASES = {
         ["sampler._target_=os.system", "schedulers=[constant]"],
         "sampler._target_=os.system: must start with optuna.samplers",
     ),
-    "name that is a path": ("sweep", ["name=../up"], "name=../up: must be a plain folder name"),
+    "name that is a path": (
+        "sweep",
+        ["name=../up"],
+        "name=../up: must be a folder name without / and without a leading dot, such as name=quick-2",
+    ),
     "more images than there are": (
         "sweep",
         ["sweep=smoke", "final_train_images=9999"],
@@ -202,7 +206,7 @@ def _refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
 def test_a_gpu_that_is_not_there(command: Command, tmp_path: Path, start: list[str]) -> None:
     _refused(
         command(*start, *SMALL, "device=cuda:99"),
-        f"device=cuda:99: must be a GPU of this machine; torch sees {torch.cuda.device_count()}. Use device=cpu",
+        f"device=cuda:99: must be a GPU of this machine; torch sees {torch.cuda.device_count()} GPUs. Use device=cpu",
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Every command as a user starts it, in a new Python process where that matters."""
+"""Every command as a user starts it, in a new Python process if that matters."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_one_run(python_command: Command, tmp_path: Path) -> None:
     (result,) = read_results(tmp_path / "runs" / "train" / "trials")
     assert (result.spec.scheduler.name, result.spec.seed, result.spec.optimizer.lr) == ("cosine", 3, 0.25)
     assert f"[1/1] cosine final seed 3: test/accuracy {100 * result.last('test/accuracy'):.2f} %" in done.stdout
-    assert "\x1b" not in done.stdout  # plain lines where the output is no terminal
+    assert "\x1b" not in done.stdout  # plain lines if the output is no terminal
     assert len(stores.runs(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}", "train")) == 1
     (path,) = (tmp_path / "runs" / "train" / "trials").glob("*.json")
     assert json.loads(path.read_text())["spec"]["scheduler"]["_target_"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
@@ -148,7 +148,7 @@ def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) 
     lines = done.stdout.splitlines()
     assert lines[0] == "constant            optimizer.lr 0.05 to 2 (log)"
     assert "scheduler.args.shape linear, cosine, one_minus_sqrt" in lines[1]
-    assert lines[2].startswith("constant: it never decays")
+    assert lines[2].startswith("constant: the last learning rate is 100 % of the peak")
     assert lines[3].startswith("planned: 10 search runs of 20 steps and 4 final runs of 22 steps, ")
     assert lines[3].endswith(" into runs/smoke")
     assert lines[4].startswith("estimated time: ") and lines[4].endswith("nothing was started")
@@ -162,7 +162,7 @@ def test_dry_run_of_a_sweep_that_has_runs(command: Command, tmp_path: Path) -> N
     assert "finished before: 2 of these runs" in more.stdout, more.stderr
     other = command("sweep", *overrides, "train.epochs=2", "dry_run=true")
     assert other.returncode == 2
-    assert "train.epochs: 1.0 there, 2 now" in other.stderr
+    assert "train.epochs: 1.0 in the folder, 2 now" in other.stderr
     fresh = command("sweep", *overrides, "train.epochs=2", "dry_run=true", "fresh=true")
     assert fresh.returncode == 0, fresh.stderr
     assert "finished before" not in fresh.stdout

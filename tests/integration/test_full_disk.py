@@ -1,6 +1,4 @@
-"""A disk that is full, in a real sweep on a small file system: a clear message, nothing damaged,
-and it goes on once there is room.
-"""
+"""A full disk gives a clear message and damages nothing. The sweep resumes if there is room."""
 
 import os
 import subprocess
@@ -36,8 +34,8 @@ def test_it_resumes_once_there_is_room(
 ) -> None:
     free = os.statvfs(small_disk)
     (small_disk / "other").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - left))
-    # MLflow's own store would take what is left at a moment of its own; checkpoints that find no
-    # room end nothing
+    # MLflow's store could take the free space at a random moment, so no store is used.
+    # Checkpoints without room are skipped.
     elsewhere = (f"executor={executor}", "tracking.uri=http://127.0.0.1:9", "executor.checkpoint_seconds=0.05")
     done = run_sweep(small_disk, *elsewhere)
     assert done.returncode == 1, done.stdout

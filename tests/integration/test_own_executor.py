@@ -79,8 +79,8 @@ def test_a_sweep_without_a_final_run_keeps_its_search(sweep: Sweep, tmp_path: Pa
     assert done.returncode == 1, done.stderr
     results = read_results(tmp_path / "runs" / "smoke" / "trials")
     assert [run.spec.phase for run in results] == ["search"] * 4
-    assert "no report: runs/smoke: no finished final runs" in done.stdout
-    assert "4 runs failed and have no results. To try them again: " in done.stdout
+    assert "no report: runs/smoke: must have finished final runs" in done.stdout
+    assert "4 runs failed without a result. To try again: " in done.stdout
 
 
 def test_a_sweep_with_failed_runs_does_not_stop_the_next_one(sweep: Sweep, tmp_path: Path) -> None:

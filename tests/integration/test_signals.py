@@ -35,7 +35,7 @@ def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, number: signal.Signals,
     holder = (tmp_path / "runs" / "smoke" / "sweep.holder").read_text()
     second = run_sweep(tmp_path, "train.epochs=500")
     assert second.returncode == 2
-    assert second.stderr.startswith(f"error: runs/smoke: another sweep is writing to it ({holder})")
+    assert second.stderr.startswith(f"error: runs/smoke: another sweep is writing to this folder ({holder})")
     assert f"process {process.pid} on " in holder
     process.send_signal(number)
     begun = time.monotonic()

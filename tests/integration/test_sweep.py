@@ -156,7 +156,7 @@ def test_more_trials_are_the_difference(swept: Path, tmp_path: Path, run_sweep: 
 def test_another_config_under_the_same_name_stops_with_the_difference(swept: Path, run_sweep: Command) -> None:
     done = run_sweep(swept, "train.epochs=2")
     assert done.returncode == 2
-    assert "train.epochs: 1.0 there, 2 now" in done.stderr
+    assert "train.epochs: 1.0 in the folder, 2 now" in done.stderr
     assert "name=" in done.stderr
 
 
@@ -173,7 +173,7 @@ def test_workers_and_inline_make_the_same_results(swept: Path, tmp_path: Path, r
 def test_without_its_journal_and_its_store_it_comes_back_from_the_results(
     swept: Path, tmp_path: Path, run_sweep: Command
 ) -> None:
-    """Nothing is trained; the studies and the runs in MLflow are what they were."""
+    """Nothing is trained. The studies and the runs in MLflow are the same as before."""
     shutil.copytree(swept / "runs", tmp_path / "runs")
     runs = tmp_path / "runs"
     before = stores.studies(runs / "smoke" / "study.journal")

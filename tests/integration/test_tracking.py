@@ -285,8 +285,8 @@ def test_close_gives_up_on_a_server_that_answers_letter_by_letter(
         started, lines = time.monotonic(), list[str]()
         publisher.close(log=lines.append)
         assert time.monotonic() - started < 10
-    assert publisher.failure == "one run took longer than 3 s"
-    assert lines == ["waiting for MLflow: about 2 runs are not published yet"]
+    assert publisher.failure == "one update took longer than 3 s"
+    assert lines == ["waiting for MLflow: about 2 updates are not published yet"]
 
 
 def test_an_interrupt_does_not_wait_for_a_server(trained: TrialResult, tmp_path: Path) -> None:

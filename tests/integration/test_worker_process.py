@@ -73,7 +73,7 @@ def _alive(pid: int) -> bool:
         ("half a line", "exit code 7"),
         ("ends late", "exit code 7"),
         ("closes its output", "it closed its output"),
-        ("is silent", "it was silent for 0.5 s"),
+        ("is silent", "it was silent for 0.5 s, longer than executor.silence_seconds"),
     ],
 )
 def test_the_cause_of_an_end(process: WorkerProcess, spec: Spec, tmp_path: Path, name: str, cause: str) -> None:
@@ -99,7 +99,7 @@ def test_a_worker_sees_a_gpu_among_the_visible_ones(
 
 
 def test_the_cause_of_a_kill(process: WorkerProcess, spec: Spec, tmp_path: Path) -> None:
-    for number, cause in ((signal.SIGKILL, "SIGKILL, which Linux sends"), (signal.SIGSEGV, "SIGSEGV")):
+    for number, cause in ((signal.SIGKILL, "SIGKILL, often for lack of memory"), (signal.SIGSEGV, "SIGSEGV")):
         os.kill(process.pid, number)
         assert process.train(spec(), tmp_path / "c.pt", 60, no_progress, None) is None
         assert process.restart().startswith(cause)
@@ -110,7 +110,7 @@ def test_a_worker_that_stops_is_killed(process: WorkerProcess, spec: Spec, tmp_p
         os.kill(process.pid, signal.SIGSTOP)
 
     assert process.train(_named(spec(), "is silent"), tmp_path / "c.pt", 60, stop, None) is None
-    assert process.restart() == "it was silent for 0.5 s"
+    assert process.restart() == "it was silent for 0.5 s, longer than executor.silence_seconds"
 
 
 def test_closing_ends_a_process_that_lives(process: WorkerProcess) -> None:

@@ -41,11 +41,11 @@ def test_a_sweep_may_be_started_again_with(started: Path, overrides: list[str]) 
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("train.epochs=3", "train.epochs: 1.0 there, 3 now"),
-        ("seed=1", "seed: 0 there, 1 now"),
-        ("pruner=median", "pruner.name: none there, median now"),
-        ("optimizer.lr=0.4", "optimizer.lr: 0.5 there, 0.4 now"),
-        ("data.flip=random", "data.flip: none there, random now"),
+        ("train.epochs=3", "train.epochs: 1.0 in the folder, 3 now"),
+        ("seed=1", "seed: 0 in the folder, 1 now"),
+        ("pruner=median", "pruner.name: none in the folder, median now"),
+        ("optimizer.lr=0.4", "optimizer.lr: 0.5 in the folder, 0.4 now"),
+        ("data.flip=random", "data.flip: none in the folder, random now"),
     ],
 )
 def test_a_folder_refuses_runs_of_another_config(started: Path, override: str, line: str) -> None:
@@ -67,7 +67,9 @@ def test_a_folder_of_lrbench_0_1_is_continued(started: Path) -> None:
     del config["data"]["_target_"], config["data"]["args"]
     started.write_text(yaml.safe_dump(config))
     check_same_config(_plan(started.parents[1]))
-    with pytest.raises(ConfigError, match=r"data\._target_: lrbench.data.synthetic.source there, mine.data now"):
+    with pytest.raises(
+        ConfigError, match=r"data\._target_: lrbench.data.synthetic.source in the folder, mine.data now"
+    ):
         check_same_config(_plan(started.parents[1], "data._target_=mine.data", "allow=[mine]"))
     write_config(_plan(started.parents[1]))
     assert yaml.safe_load(started.read_text())["data"]["_target_"] == "lrbench.data.synthetic.source"
@@ -77,13 +79,13 @@ def test_one_sweep_at_a_time_writes_into_a_folder(started: Path) -> None:
     plan = _plan(started.parents[1])
     with (
         locked_folder(plan),
-        pytest.raises(ConfigError, match=r"another sweep is writing to it \(process \d+ on .* since "),
+        pytest.raises(ConfigError, match=r"another sweep is writing to this folder \(process \d+ on .* since "),
         locked_folder(plan),
     ):
         pass
     with (
         filelock.FileLock(plan.folder / LOCK),
-        pytest.raises(ConfigError, match=r"another sweep is writing to it\. Wait for it"),
+        pytest.raises(ConfigError, match=r"another sweep is writing to this folder\. Wait until that sweep ends"),
         locked_folder(plan),
     ):
         pass

@@ -21,8 +21,8 @@ def test_the_runs_in_words() -> None:
     ("override", "message"),
     [
         ("scheduler=rex", r"scheduler=rex: must be schedulers=\[…\]"),
-        ("name=a/b", "name=a/b: must be a plain folder name"),
-        ("name=.hidden", "must be a plain folder name"),
+        ("name=a/b", "name=a/b: must be a folder name without / and without a leading dot, such as name=quick-2"),
+        ("name=.hidden", "must be a folder name without / and without a leading dot, such as name=quick-2"),
         ("final_train_images=9999", "final_train_images=9999: must be at most 640"),
         ("final_train_images=8", "train.batch_size=32"),
         ("data.holdout_images=0", "data.holdout_images=0: must be at least 1"),

@@ -85,7 +85,7 @@ def test_many_schedulers_get_a_line_each_and_their_warnings(tmp_path: Path, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"constant {'█' * 20}     peak 0.5      last 0.5       1 warning"
     assert lines[1].startswith("rex      ███▇")
-    assert lines[4].startswith("constant: it never decays")
+    assert lines[4].startswith("constant: the last learning rate is 100 % of the peak")
     assert len(lines) == 6
 
 

@@ -27,11 +27,11 @@ def test_a_missing_figure_has_a_reason(run: Run, tmp_path: Path, seeds: int) -> 
     (tmp_path / "ranks.png").write_bytes(b"of an earlier report")
     blocks = draw_figures(rank_schedulers(results), {}, tmp_path)
     assert list(blocks) == [f"{name}.png" for name in FIGURES]
-    needed = "needs at least 3 schedulers and 6 shared seeds"
+    needed = "it needs at least 3 schedulers and 6 shared seeds"
     assert blocks["ranks.png"] == Text(f"No critical-difference diagram: {needed} (here 3 and {seeds}).")
-    needed = "needs at least 10 trials per scheduler with different scores"
+    needed = "it needs at least 10 trials per scheduler with different scores"
     assert blocks["importances.png"] == Text(f"No hyperparameter importance: {needed}.")
-    reason = "No figure of the validation accuracy: the final runs hold no images out."
+    reason = "No figure of the validation accuracy: no finished final run has this metric."
     assert blocks["accuracy.png"] == Text(reason)
     pictures = [block.file for block in blocks.values() if isinstance(block, Picture)]
     assert pictures == [file for file in blocks if file not in ("ranks.png", "importances.png", "accuracy.png")]
@@ -42,8 +42,8 @@ def test_captions_explain_colours_and_triangles(run: Run, tmp_path: Path) -> Non
     results = sweep_of(run, {"cosine": eight(0.9), "constant": eight(0.5)})
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)
-    assert final.caption.endswith(" Blue: the best scheduler, and those that tie with it.")
+    assert final.caption.endswith(" Blue marks the best scheduler and those tied with it.")
     results = [*results[:-1], run("constant", seed=1007, state="diverged")]
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)
-    assert final.caption.endswith(" A triangle at the edge: diverged runs.")
+    assert final.caption.endswith(" A triangle at the edge marks diverged runs.")

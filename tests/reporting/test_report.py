@@ -37,5 +37,5 @@ def test_committed_results_are_read_but_not_changed(
 
 def test_without_final_runs_there_is_no_report(run: Run, tmp_path: Path) -> None:
     folder = sweep_folder(tmp_path, [run("cosine", "search", 0, 0, validation=[0.5])])
-    with pytest.raises(ConfigError, match=r"tiny: no finished final runs to report on"):
+    with pytest.raises(ConfigError, match=r"tiny: must have finished final runs"):
         report.write_report(folder)

@@ -72,7 +72,7 @@ def test_six_repeats_can_claim(run: Run) -> None:
         ["2", "rex", "60.05", "59.85 to 60.25", "10.00"],
     ]
     assert len(words) == 2
-    assert words[1].endswith("points")  # one final run each: nobody knows what the seeds make
+    assert words[1].endswith("points")  # with one final run per sweep, the seeds' part is unknown
 
 
 def test_more_than_three_sweeps_show_only_their_means(run: Run) -> None:

@@ -126,8 +126,8 @@ def cases(n: int) -> dict[str, tuple[Call, list[str]]]:
                 f"scheduler.args.lr_lambda='step / {w} if step < {w} else (1 + cos(pi * progress)) / 2'",
             ],
         ),
-        # Of 10 steps and the rest. Where lr_min is not 0, theirs decays the rate at which a cycle
-        # begins, ours its height above the floor.
+        # Cycles of 10 steps and of the rest. If lr_min is not 0, theirs decays the first rate of a
+        # cycle, ours its height above the floor.
         "timm cosine, cycles": (
             lambda o: CosineLRScheduler(o, 10, cycle_mul=n / 10 - 1, cycle_decay=0.5, cycle_limit=2),
             [

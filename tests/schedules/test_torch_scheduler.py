@@ -49,7 +49,7 @@ def test_the_scale_of_a_cycle_is_a_formula(spec: Spec) -> None:
 
 def test_an_unknown_argument_names_the_allowed_ones(spec: Spec) -> None:
     target = "torch.optim.lr_scheduler.StepLR"
-    message = f"unknown argument lr_lambda of {target}. Allowed: step_size, gamma, last_epoch"
+    message = f"lr_lambda: unknown argument of {target}. Allowed: step_size, gamma, last_epoch"
     with pytest.raises(ConfigError) as raised:
         schedule_table(spec("scheduler=lambda", f"scheduler._target_={target}", *LENGTH))
     assert message in str(raised.value)

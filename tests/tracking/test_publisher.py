@@ -149,5 +149,5 @@ def test_close_logs_a_long_wait_and_gives_up_at_last(
     opened.publish(result)
     opened.close(log=lines.append)
     store.free.set()
-    assert lines == ["waiting for MLflow: about 2 runs are not published yet"]
-    assert opened.failure == "one run took longer than 0.1 s"
+    assert lines == ["waiting for MLflow: about 2 updates are not published yet"]
+    assert opened.failure == "one update took longer than 0.1 s"

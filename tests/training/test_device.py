@@ -25,7 +25,7 @@ def test_gpus(wanted: str, device: str, bfloat16: bool) -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_the_cpu_of_a_machine_with_gpus() -> None:
     assert resolve_device("cpu").device == "cpu"
-    with pytest.raises(ConfigError, match=r"device=cuda:2: must be a GPU of this machine; torch sees 2\."):
+    with pytest.raises(ConfigError, match=r"device=cuda:2: must be a GPU of this machine; torch sees 2 GPUs\."):
         resolve_device("cuda:2")
 
 

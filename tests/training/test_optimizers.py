@@ -78,8 +78,8 @@ def test_muon_takes_the_hidden_matrices_only(spec: Spec) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model=resnet20"], "model=resnet20 has filters that are not matrices. Use model=fast."),
-        (["model=resnet18"], "model=resnet18 has filters that are not matrices. Use model=fast."),
+        (["model=resnet20"], "model=resnet20 has filters that are not matrices. Use model=fast or model=fast_quarter."),
+        (["model=resnet18"], "model=resnet18 has filters that are not matrices. Use model=fast or model=fast_quarter."),
     ],
 )
 def test_networks_that_muon_does_not_suit(spec: Spec, overrides: list[str], message: str) -> None:

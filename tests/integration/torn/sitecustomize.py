@@ -1,10 +1,9 @@
 """Kills a process of lrbench in the middle of a write. tests/integration/chaos.py puts this folder
 on the path of real sweeps.
 
-LRBENCH_TEST_KILL is `ACTION PART COUNT MARKER`: the process dies at its action (`write` or
-`rename`) number COUNT on a file whose path contains PART, once: then the file MARKER is there. What
-it was writing is cut short, as a power cut would leave it; what it was to rename keeps its old
-name. A worker takes its coordinator with it.
+LRBENCH_TEST_KILL is `ACTION PART COUNT MARKER`. The process dies once, at action number COUNT
+(`write` or `rename`) on a file whose path contains PART, and creates the file MARKER. A write is
+cut short. A renamed file keeps its old name. A worker also kills its coordinator.
 """
 
 import os
