@@ -22,14 +22,11 @@ def main() -> None:
     options = _parser().parse_args()
     console = plain_console()
     with cli.exit_codes():
+        folders = list(dict.fromkeys(options.folder))
+        _check(options, folders)
         if options.verify:
             folder, name = options.verify
             sys.exit(0 if verify_row(load_results(Path(folder)), name, console.print, options.allow) else 1)
-        if options.target is not None and not 0 < options.target < 1:
-            raise ConfigError(f"--target {options.target:g}: must be between 0 and 1, such as 0.6")
-        folders = list(dict.fromkeys(options.folder))
-        if not folders:
-            raise ConfigError("no folder given. Use the folder of a sweep, such as runs/quick.")
         if len(folders) > 1:
             _report_several(console, folders)
         else:
@@ -49,8 +46,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(options: argparse.Namespace, folders: Sequence[Path]) -> None:
+    """Raise ConfigError for an option that would have no effect."""
+    if options.target is not None and not 0 < options.target < 1:
+        raise ConfigError(f"--target={options.target:g}: must be between 0 and 1, such as 0.6")
+    if options.allow and not options.verify:
+        raise ConfigError("--allow: must be given with --verify, because only --verify trains")
+    if options.verify and folders:
+        raise ConfigError(f"--verify: must be given without other folders; got {folders[0]}")
+    if not options.verify and not folders:
+        raise ConfigError("FOLDER: must be given, such as runs/quick")
+    for name in ("baseline", "target"):
+        value = getattr(options, name)
+        if value is not None and (options.verify or len(folders) > 1):
+            raise ConfigError(f"--{name}={value}: must be given with one folder, for the report of one sweep")
+
+
 def _report_one(console: Console, folder: Path, baseline: str | None, target: float | None) -> None:
-    if not (folder / "trials").is_dir():  # committed results
+    if not (folder / "trials").is_dir():  # committed results, which have only the last value of each curve
+        if target is not None:
+            raise ConfigError(
+                f"--target={target:g}: must be given with a folder that has trials/; {folder} has no curves"
+            )
         print_ranking(console, rank_schedulers(load_results(folder), baseline, target))
         return
     print_ranking(console, write_report(folder, baseline, target))

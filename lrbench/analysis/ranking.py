@@ -223,7 +223,7 @@ def _baseline(wanted: str | None, accuracies: Mapping[str, Accuracies]) -> str |
     Raises ConfigError if `wanted` is not ranked.
     """
     if wanted is not None and wanted not in accuracies:
-        raise ConfigError(f"--baseline {wanted}: must be one of {', '.join(accuracies)}")
+        raise ConfigError(f"--baseline={wanted}: must be one of {', '.join(accuracies)}")
     return wanted or (BASELINE if BASELINE in accuracies else None)
 
 

@@ -104,5 +104,5 @@ def test_committed_results_keep_the_best_epoch(run: Run, tmp_path: Path) -> None
 
 
 def test_an_unknown_baseline_is_an_error(run: Run) -> None:
-    with pytest.raises(ConfigError, match="--baseline cosin"):
+    with pytest.raises(ConfigError, match="--baseline=cosin"):
         rank_schedulers(sweep_of(run, {"cosine": [0.8]}), baseline="cosin")

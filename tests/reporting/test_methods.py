@@ -81,7 +81,7 @@ def test_a_search_with_a_pruner_and_several_seeds(run: Run, tmp_path: Path) -> N
     folder = sweep_folder(tmp_path, results, n_trials=5, search_seeds=2, pruner=pruner)
     text = _methods(folder, results)
     for part in (
-        "5 trials for each scheduler, the first with the default configuration (4 were trained, because lrbench does not",
+        "the first with the default configuration (4 were trained, because lrbench does not",
         "each trial is the mean of 2 seeds",
         "pruner median (n_startup_trials=5)",
         "0 diverged, 2 were pruned",

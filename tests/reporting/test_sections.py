@@ -59,7 +59,7 @@ def test_a_whole_report(report_folder: Path) -> None:
         "The runs were made on abacus (cpu, 1 thread per run), torch 2.15, Python 3.11, wood.",
         "Date: 2027-01-15.",
         "python -m lrbench.report --verify FOLDER cosine:1000",
-        "Time to 77.00 % validation accuracy",
+        "how many final runs reached 77.00 % validation accuracy",
         "Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p < 0.001",
         "not the noise of the search",
     ):
