@@ -43,13 +43,13 @@ class ConfigError(ValueError):
     """The user's configuration is invalid. The message names the key, its value and the rule."""
 
 
-class Spec(BaseModel):
+class PlainData(BaseModel):
     """Plain data that goes through JSON unchanged."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
-class Component(Spec):
+class Component(PlainData):
     """A class or function whose `_target_` has an allowed prefix, and its arguments."""
 
     name: str
@@ -108,7 +108,7 @@ class DataSpec(Component):
         return values
 
 
-class TrainSpec(Spec):
+class TrainSpec(PlainData):
     """The length and the arithmetic of a run."""
 
     epochs: PositiveFloat
@@ -122,7 +122,7 @@ class TrainSpec(Spec):
     steps_per_epoch: PositiveInt
 
 
-class DeviceInfo(Spec):
+class DeviceInfo(PlainData):
     """The device that `auto` or `cuda` means on this machine, and its abilities."""
 
     device: str
@@ -153,7 +153,7 @@ def _device(device: str) -> str:
     return device
 
 
-class TrialSpec(Spec):
+class TrialSpec(PlainData):
     """Everything needed to repeat one training run."""
 
     scheduler: SchedulerSpec
@@ -189,14 +189,14 @@ class TrialSpec(Spec):
         trial = "" if self.trial is None else f"-t{self.trial:04d}"
         return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"
 
-    def resolved(self, machine: DeviceInfo, runs_at_once: int = 1) -> "TrialSpec":
+    def resolved(self, device: DeviceInfo, runs_at_once: int = 1) -> "TrialSpec":
         """Return the spec without `auto`: on this machine, with `runs_at_once` runs at once."""
         precision, threads = self.train.precision, self.train.threads
         decided = {
-            "precision": ("bfloat16" if machine.bfloat16 else "float32") if precision == "auto" else precision,
-            "threads": max(1, machine.cores // runs_at_once) if threads == "auto" else threads,
+            "precision": ("bfloat16" if device.bfloat16 else "float32") if precision == "auto" else precision,
+            "threads": max(1, device.cores // runs_at_once) if threads == "auto" else threads,
         }
-        return self.model_copy(update={"device": machine.device, "train": self.train.model_copy(update=decided)})
+        return self.model_copy(update={"device": device.device, "train": self.train.model_copy(update=decided)})
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field, PositiveInt
 
 from lrbench.config.compose import group_options
-from lrbench.spec import ConfigError, DeviceInfo, Spec, TrialSpec, validated
+from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
 
 MakeSpec = Callable[..., TrialSpec]
 
@@ -61,7 +61,7 @@ def test_a_mistake_names_its_key_and_the_rule(spec: MakeSpec, override: str, mes
     assert str(raised.value) == message
 
 
-class Settings(Spec):
+class Settings(PlainData):
     count: PositiveInt
     names: list[str] = Field(default_factory=list)
 

@@ -9,11 +9,11 @@ from pydantic import PositiveFloat
 
 from lrbench.executors.executor import MonitorFactory, OnProgress, RunError, Workspace
 from lrbench.results.result import TrialResult
-from lrbench.spec import ConfigError, DeviceInfo, Spec, TrialSpec, validated
+from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
 from lrbench.text import Log
 
 
-class InlineSettings(Spec):
+class InlineSettings(PlainData):
     """The keys of conf/executor/inline.yaml."""
 
     checkpoint_seconds: PositiveFloat
@@ -31,10 +31,10 @@ class Inline:
 
     def preflight(self, specs: Sequence[TrialSpec], log: Log) -> DeviceInfo:
         from lrbench.training.preflight import preflight  # imports torch, which takes seconds
-        from lrbench.training.resident import Resident
+        from lrbench.training.run_cache import RunCache
 
-        self._resident = Resident(self._workspace.data_root)
-        return preflight(specs, self._resident, log)
+        self._run_cache = RunCache(self._workspace.data_root)
+        return preflight(specs, self._run_cache, log)
 
     def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:
         """Train the run, and return a future that is done."""
@@ -48,7 +48,7 @@ class Inline:
                 monitor(),
                 checkpoint=self._workspace.checkpoint(spec),
                 checkpoint_seconds=self._settings.checkpoint_seconds,
-                resident=self._resident,
+                run_cache=self._run_cache,
             )
             future.set_result(result)
         except ConfigError as error:

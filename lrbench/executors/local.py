@@ -12,14 +12,14 @@ from pydantic import PositiveFloat, PositiveInt
 from lrbench.executors.executor import MonitorFactory, OnProgress, RunError, Workspace
 from lrbench.executors.worker_process import WorkerProcess
 from lrbench.results.result import TrialResult
-from lrbench.spec import DeviceInfo, Spec, TrialSpec, validated
+from lrbench.spec import DeviceInfo, PlainData, TrialSpec, validated
 from lrbench.text import Log
 
 MAX_DEATHS = 3  # of workers during the same run
 LOG_CHARACTERS = 2000  # of a worker's log that an error message quotes
 
 
-class LocalSettings(Spec):
+class LocalSettings(PlainData):
     """The keys of conf/executor/local.yaml.
 
     A worker that is silent for `silence_seconds` during a run counts as dead.

@@ -1,4 +1,4 @@
-"""A resident worker process: `python -m lrbench.executors.worker DATA_ROOT`.
+"""A worker process: `python -m lrbench.executors.worker DATA_ROOT`.
 
 Requests and answers are lines of JSON. Each request is a preflight or a run.
 """
@@ -19,7 +19,7 @@ import torch
 from lrbench.results.result import ShouldContinue
 from lrbench.spec import ConfigError, TrialSpec
 from lrbench.training.preflight import preflight
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 
 Answer = Callable[..., None]
@@ -28,7 +28,7 @@ Requests = queue.SimpleQueue[dict[str, Any]]
 
 def main() -> None:
     """Serve requests until the coordinator closes the pipe or ends."""
-    requests, resident = Requests(), Resident(Path(sys.argv[1]))
+    requests, run_cache = Requests(), RunCache(Path(sys.argv[1]))
     with os.fdopen(os.dup(1), "w", buffering=1) as pipe:
         os.dup2(2, 1)  # the output of libraries goes to the log, not between the answers
 
@@ -42,9 +42,9 @@ def main() -> None:
         while True:
             request = requests.get()
             if "preflight" in request:
-                succeeded = _preflight(request, answer, resident)
+                succeeded = _preflight(request, answer, run_cache)
             else:
-                succeeded = _train(request, answer, requests, resident)
+                succeeded = _train(request, answer, requests, run_cache)
             if not succeeded:
                 _free_memory()
 
@@ -60,11 +60,11 @@ def _read(requests: Requests) -> None:
     os._exit(0)
 
 
-def _preflight(request: dict[str, Any], answer: Answer, resident: Resident) -> bool:
+def _preflight(request: dict[str, Any], answer: Answer, run_cache: RunCache) -> bool:
     """Answer with the device. Return True if that succeeds."""
     try:
         specs = [TrialSpec.model_validate(spec) for spec in request["preflight"]]
-        answer(device=preflight(specs, resident, lambda text: answer(log=text)).model_dump())
+        answer(device=preflight(specs, run_cache, lambda text: answer(log=text)).model_dump())
         return True
     except ConfigError as error:
         answer(config_error=str(error))
@@ -73,7 +73,7 @@ def _preflight(request: dict[str, Any], answer: Answer, resident: Resident) -> b
     return False
 
 
-def _train(request: dict[str, Any], answer: Answer, requests: Requests, resident: Resident) -> bool:
+def _train(request: dict[str, Any], answer: Answer, requests: Requests, run_cache: RunCache) -> bool:
     """Train a run and answer with its result. Return True if that succeeds."""
 
     def should_continue(evaluation: int, accuracy: float) -> bool:
@@ -89,7 +89,7 @@ def _train(request: dict[str, Any], answer: Answer, requests: Requests, resident
             monitor,
             checkpoint=Path(request["checkpoint"]),
             checkpoint_seconds=request["checkpoint_seconds"],
-            resident=resident,
+            run_cache=run_cache,
         )
         answer(result=result.model_dump(by_alias=True))
         return True

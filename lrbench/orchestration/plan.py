@@ -18,13 +18,13 @@ from lrbench.search.components import build_pruner, build_sampler
 from lrbench.search.journal import open_journal
 from lrbench.search.space import Space, search_space
 from lrbench.search.study import Study
-from lrbench.spec import ConfigError, DeviceInfo, Spec, TrialSpec, validated
+from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
 from lrbench.text import Log
 
 FIRST_FINAL_SEED = 1000  # the final seeds begin this far above the sweep's seed
 
 
-class SweepSettings(Spec):
+class SweepSettings(PlainData):
     """The keys of conf/sweep.yaml that are not about a single run."""
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrbench.executors.executor import Executor, RunError
 from lrbench.orchestration.pipeline import SchedulerPipeline
-from lrbench.orchestration.reporter import Reporter
+from lrbench.orchestration.run_events import RunEvents
 from lrbench.results.files import write_result
 from lrbench.results.result import TrialResult
 from lrbench.spec import TrialSpec
@@ -19,7 +19,7 @@ def train_all(
     executor: Executor,
     finished: Mapping[str, TrialResult],
     trials: Path,
-    reporter: Reporter,
+    events: RunEvents,
 ) -> int:
     """Train the runs whose keys are not in `finished`, and return the number of failed runs.
 
@@ -32,14 +32,14 @@ def train_all(
         while to_ask:
             pipeline = to_ask.popleft()
             specs, skipped_steps = pipeline.ready()
-            reporter.skip(skipped_steps)
+            events.skip(skipped_steps)
             for spec in specs:
                 if result := finished.get(spec.key()):
                     pipeline.record_result(spec, result)
-                    reporter.reuse(result)
+                    events.reuse(result)
                     to_ask.append(pipeline)
                 else:
-                    future = executor.submit(spec, reporter.progress, partial(pipeline.pruning_monitor, spec))
+                    future = executor.submit(spec, events.progress, partial(pipeline.pruning_monitor, spec))
                     running[future] = pipeline, spec
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             pipeline, spec = running.pop(future)
@@ -48,10 +48,10 @@ def train_all(
             except RunError as failure:
                 failures += 1
                 pipeline.record_result(spec, None)
-                reporter.fail(spec, str(failure))
+                events.fail(spec, str(failure))
             else:
                 write_result(trials, result)  # before anything reports it
                 pipeline.record_result(spec, result)
-                reporter.finish(result)
+                events.finish(result)
             to_ask.append(pipeline)
     return failures

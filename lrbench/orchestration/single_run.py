@@ -9,7 +9,7 @@ from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
 from lrbench.executors.executor import Workspace
 from lrbench.orchestration.progress import ProgressBoard, status_log
-from lrbench.orchestration.reporter import Reporter
+from lrbench.orchestration.run_events import RunEvents
 from lrbench.results.files import writable_folder, write_result
 from lrbench.text import plain_console
 from lrbench.tracking.browser import browser_hint
@@ -29,21 +29,21 @@ def run_once(overrides: Sequence[str]) -> None:
     workspace = Workspace(folder / "logs", folder / "checkpoints", data_root(cfg.data.root))
     with writable_folder(folder / "trials"):
         from lrbench.training.preflight import preflight  # imports torch, only after the config is checked
-        from lrbench.training.resident import Resident
+        from lrbench.training.run_cache import RunCache
         from lrbench.training.train import train_one
 
-        resident = Resident(workspace.data_root)
+        run_cache = RunCache(workspace.data_root)
         with status_log(console) as log:
-            spec = configured.resolved(preflight([configured], resident, log))
+            spec = configured.resolved(preflight([configured], run_cache, log))
 
         with (
             Publisher(out, cfg.tracking.uri, NAME) as publisher,
             ProgressBoard(console, 1, spec.train.total_steps) as board,
         ):
-            reporter, checkpoint = Reporter(board, publisher), workspace.checkpoint(spec)
-            result = train_one(spec, partial(reporter.progress, spec), checkpoint=checkpoint, resident=resident)
+            events, checkpoint = RunEvents(board, publisher), workspace.checkpoint(spec)
+            result = train_one(spec, partial(events.progress, spec), checkpoint=checkpoint, run_cache=run_cache)
             path = write_result(folder / "trials", result)  # before anything reports it
-            reporter.finish(result)
+            events.finish(result)
     if publisher.failure:
         sync = command_line("lrbench.sync", [str(folder)])
         console.print(f"MLflow lacks the run ({publisher.failure}); the result is safe. To publish it later: {sync}")

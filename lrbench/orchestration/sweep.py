@@ -13,7 +13,7 @@ from lrbench.orchestration.overrides import as_overrides
 from lrbench.orchestration.pipeline import SchedulerPipeline
 from lrbench.orchestration.plan import Plan, describe_runs, for_final_runs
 from lrbench.orchestration.progress import ProgressBoard, status_log
-from lrbench.orchestration.reporter import Reporter
+from lrbench.orchestration.run_events import RunEvents
 from lrbench.orchestration.runner import train_all
 from lrbench.results import provenance
 from lrbench.results.files import read_results
@@ -41,7 +41,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
         publisher = stack.enter_context(Publisher(Path(plan.shared.out), plan.shared.tracking.uri, plan.settings.name))
         with ProgressBoard(console, plan.runs, plan.steps) as board:
             finished = {result.spec.key(): result for result in results}
-            failures = train_all(pipelines, executor, finished, plan.trials, Reporter(board, publisher))
+            failures = train_all(pipelines, executor, finished, plan.trials, RunEvents(board, publisher))
         best = _report(plan, publisher, console)
         _print_importances(pipelines, console)
         publisher.close(log=console.print)

@@ -69,18 +69,18 @@ def _check_targets(spec: TrialSpec, allow: Sequence[str]) -> None:
 def _train_again(runs: Sequence[TrialResult], log: Log) -> Iterator[TrialResult]:
     """Yield the new result of each run. They share the data in memory, as in a sweep."""
     from lrbench.training.preflight import preflight  # imports torch, which other reports do not need
-    from lrbench.training.resident import Resident
+    from lrbench.training.run_cache import RunCache
     from lrbench.training.train import train_one
 
-    resident = Resident()
+    run_cache = RunCache()
     for run in runs:
         spec = _on_any_gpu(run.spec)
         try:
-            preflight([spec], resident, log=lambda text: None)
+            preflight([spec], run_cache, log=lambda text: None)
         except ConfigError as error:
             raise ConfigError(f"{spec.scheduler.name} was trained on {run.environment['device']}: {error}") from error
         log(f"training {spec.scheduler.name} seed {spec.seed} again: {spec.train.total_steps} steps")
-        yield train_one(spec, resident=resident)
+        yield train_one(spec, run_cache=run_cache)
 
 
 def _on_any_gpu(spec: TrialSpec) -> TrialSpec:

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from lrbench import __version__
 from lrbench.results.result import TrialResult
-from lrbench.spec import Spec
+from lrbench.spec import PlainData
 from lrbench.text import counted
 
 DIRTY = " with uncommitted changes"
 
 
-class Start(Spec):
+class Start(PlainData):
     """A start of a sweep: its command, the commit and version of lrbench, and the time (UTC).
 
     The commit ends with DIRTY if the checkout had uncommitted changes.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from lrbench.spec import Spec, TrialSpec
+from lrbench.spec import PlainData, TrialSpec
 
 CLASSES_OF_OLDER_RESULTS = 10  # results of lrbench 0.1 do not state their classes
 MAX_POINTS = 2500  # per curve; MLflow's server returns no more
@@ -45,7 +45,7 @@ class Progress:
         return cls(fields["epoch"], fields["lr"], fields["accuracy"], points)
 
 
-class Curve(Spec):
+class Curve(PlainData):
     """A metric by optimizer step.
 
     `times` are milliseconds since 1970. They are kept so that publishing twice adds nothing.
@@ -56,7 +56,7 @@ class Curve(Spec):
     times: list[int]
 
 
-class TrialResult(Spec):
+class TrialResult(PlainData):
     """One training run: its spec, curves, times and environment.
 
     The curves are `lr`, `train/loss`, `val/loss`, `val/accuracy` and `test/accuracy`.

@@ -11,10 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ConfigDict
 
 from lrbench.config.formula import Formula
-from lrbench.spec import ConfigError, Spec, Value, validated
+from lrbench.spec import ConfigError, PlainData, Value, validated
 
 
-class _Range(Spec):
+class _Range(PlainData):
     """`{low: 0.1, high: 1.0, log: true}`. Draws integers if both ends are integers."""
 
     model_config = ConfigDict(strict=False)
@@ -24,7 +24,7 @@ class _Range(Spec):
     when: str | None = None
 
 
-class _Choice(Spec):
+class _Choice(PlainData):
     """`{choices: [cos, linear]}`."""
 
     choices: list[Value]

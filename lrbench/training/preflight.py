@@ -14,19 +14,19 @@ from lrbench.spec import DeviceInfo, TrialSpec
 from lrbench.text import Log
 from lrbench.training.device import resolve_device
 from lrbench.training.optimizers import build_optimizers
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import build_network
 
 BLANK_IMAGES = 64  # enough to compute a network's whitening filters
 
 
-def preflight(specs: Sequence[TrialSpec], resident: Resident, log: Log) -> DeviceInfo:
+def preflight(specs: Sequence[TrialSpec], run_cache: RunCache, log: Log) -> DeviceInfo:
     """Check the runs as `check_specs` does, then load their data, and return the device.
 
     Raises ConfigError.
     """
     device = check_specs(specs, log)
-    resident.dataset(specs[0].data, torch.device(device.device), log)
+    run_cache.dataset(specs[0].data, torch.device(device.device), log)
     return device
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lrbench.data.dataset import blank_dataset
 from lrbench.spec import TrialSpec
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import EVAL_BATCH, Trainer
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 30
@@ -27,7 +27,7 @@ def measure_throughput(spec: TrialSpec) -> Throughput:
     torch.set_num_threads(spec.train.threads)
     blank = blank_dataset(spec.data, max(spec.train.batch_size, EVAL_BATCH), torch.device(spec.device))
     train = spec.train.model_copy(update={"total_steps": WARM_UP_STEPS + TIMED_STEPS})
-    run = Trainer(spec.model_copy(update={"train": train}), Resident(), blank)
+    run = Trainer(spec.model_copy(update={"train": train}), RunCache(), blank)
     for step, (images, labels) in enumerate(run.batches()):
         if step == WARM_UP_STEPS:
             run.evaluate(blank.test)  # waits for the device, because it returns numbers

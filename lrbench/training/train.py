@@ -15,7 +15,7 @@ from lrbench.training.checkpoint import Checkpointer
 from lrbench.training.device import resolve_device, run_environment
 from lrbench.training.progress import ProgressReporter
 from lrbench.training.recorder import Outcome, RunRecorder
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import Trainer
 
 
@@ -25,7 +25,7 @@ def train_one(
     should_continue: ShouldContinue | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60,
-    resident: Resident | None = None,
+    run_cache: RunCache | None = None,
 ) -> TrialResult:
     """Train the network that `spec` describes.
 
@@ -33,7 +33,7 @@ def train_one(
 
     `should_continue` is called at each evaluation but the last one, with its number (from 1) and
     its accuracy. If it returns False, the run is pruned. The run saves its state in the file
-    `checkpoint` every `checkpoint_seconds`, and resumes from it. `resident` is what the process
+    `checkpoint` every `checkpoint_seconds`, and resumes from it. `run_cache` is what the process
     keeps from run to run; without it, the run loads its data itself. Raises ConfigError if the spec
     cannot be trained on this machine.
     """
@@ -41,7 +41,7 @@ def train_one(
     assert isinstance(spec.train.threads, int)
     torch.set_num_threads(spec.train.threads)
     schedule = start_schedule(spec)
-    run, checkpointer = Trainer(spec, resident or Resident()), Checkpointer(checkpoint, checkpoint_seconds)
+    run, checkpointer = Trainer(spec, run_cache or RunCache()), Checkpointer(checkpoint, checkpoint_seconds)
     recorder = RunRecorder(spec.train.total_steps)
     if state := checkpointer.load():
         _restore(state, run, recorder, schedule)

@@ -16,7 +16,7 @@ from lrbench.data.dataset import Dataset, Split
 from lrbench.schedules.table import RateSource
 from lrbench.spec import ConfigError, TrainSpec, TrialSpec
 from lrbench.training.optimizers import build_optimizers
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 
 EVAL_BATCH = 500
 REFRESH_IMAGES = 4000  # training images that give BatchNorm new statistics
@@ -28,11 +28,11 @@ class Trainer:
     `data` replaces the data set of `spec`, for measurements without a file.
     """
 
-    def __init__(self, spec: TrialSpec, resident: Resident, data: Dataset | None = None) -> None:
+    def __init__(self, spec: TrialSpec, run_cache: RunCache, data: Dataset | None = None) -> None:
         self.spec, self.device = spec, torch.device(spec.device)
-        self.data = data or resident.dataset(spec.data, self.device)
+        self.data = data or run_cache.dataset(spec.data, self.device)
         self.normalize = Normalize(self.data, self.device)
-        self.train_step = resident.train_step(spec, build_network(spec, self.data))
+        self.train_step = run_cache.train_step(spec, build_network(spec, self.data))
         self.net = self.train_step.net
         self.optimizers = build_optimizers(spec, self.net)
         self.generator = seeded_generator(spec.seed, "batches")

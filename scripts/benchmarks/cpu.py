@@ -28,7 +28,7 @@ from lrbench.config.compose import load_config, parse_spec
 from lrbench.data.dataset import Split
 from lrbench.spec import TrialSpec
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.trainer import build_network
 from scripts.benchmarks import record
@@ -61,7 +61,7 @@ def plain(spec: TrialSpec, threads: int, loader_workers: int) -> float:
     """Train in a plain loop, and return the validation accuracy."""
     torch.set_num_threads(threads)
     torch.manual_seed(spec.seed)
-    dataset, train = resident().dataset(spec.data, torch.device("cpu")), spec.train
+    dataset, train = run_cache().dataset(spec.data, torch.device("cpu")), spec.train
     normalize = [transforms.ToTensor(), transforms.Normalize(dataset.mean, dataset.std)]
     crop = transforms.RandomCrop(dataset.image_size, padding=spec.data.crop_padding, padding_mode="reflect")
     flip = [] if spec.data.flip == "none" else [transforms.RandomHorizontalFlip()]
@@ -104,9 +104,9 @@ def _accuracy(net: nn.Module, batches: "DataLoader[tuple[Tensor, int]]") -> floa
 
 
 @cache
-def resident() -> Resident:
+def run_cache() -> RunCache:
     """Return the data that this process keeps; only the first run of each loop loads them."""
-    return Resident()
+    return RunCache()
 
 
 @cache
@@ -122,7 +122,7 @@ def run(loop_name: str, threads: int, loader_workers: int, seed: int) -> float:
     if loop_name == "plain":
         return plain(spec, threads, loader_workers)
     spec = spec.model_copy(update={"train": spec.train.model_copy(update={"threads": threads})})
-    return train_one(spec, resident=resident()).last("val/accuracy")
+    return train_one(spec, run_cache=run_cache()).last("val/accuracy")
 
 
 def seconds_a_run(pool: ProcessPoolExecutor, kind: str, seed: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from lrbench.schedules.table import start_schedule
 from lrbench.spec import TrialSpec
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
 from scripts.benchmarks import gpu, record
@@ -35,7 +35,7 @@ class Fused:
     def __init__(self, specs: list[TrialSpec]) -> None:
         self.spec = specs[0].resolved(resolve_device(specs[0].device))
         self.device = torch.device(self.spec.device)
-        self.resident = Resident()
+        self.run_cache = RunCache()
         tables = [start_schedule(spec) for spec in specs]
         steps = range(self.spec.train.total_steps)
         self.rates = torch.tensor([[table.rate(step) for step in steps] for table in tables], device=self.device)
@@ -45,7 +45,7 @@ class Fused:
 
     def _reset(self) -> None:
         """Put the runs at their first step, in place: a graph knows its tensors by address."""
-        self.run = Trainer(self.spec, self.resident)
+        self.run = Trainer(self.spec, self.run_cache)
         net, runs = self.run.net.train(), len(self.rates)
         trained = {name: weight.detach() for name, weight in net.named_parameters() if weight.requires_grad}
         buffers = dict(net.named_buffers())
@@ -122,13 +122,13 @@ def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
     with gpu.configs():
         runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
     fused = Fused(runs)
-    resident = Resident()
-    train_one(runs[0], resident=resident)  # a warm-up of both ways, which is not counted
+    run_cache = RunCache()
+    train_one(runs[0], run_cache=run_cache)  # a warm-up of both ways, which is not counted
     fused.train()
     seconds, accuracies = {"apart": 0.0, "fused": 0.0}, {}
     for _ in range(rounds):
         started = time.perf_counter()
-        accuracies["apart"] = [train_one(spec, resident=resident).last("test/accuracy") for spec in runs]
+        accuracies["apart"] = [train_one(spec, run_cache=run_cache).last("test/accuracy") for spec in runs]
         between = time.perf_counter()
         accuracies["fused"] = fused.train()
         seconds["apart"] += between - started

@@ -21,7 +21,7 @@ from hydra import initialize_config_module
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.spec import TrialSpec
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.trainer import build_network
 from scripts.benchmarks import record
@@ -58,11 +58,11 @@ def specs(overrides: list[str], runs: int) -> list[TrialSpec]:
     return [different[number % len(different)].model_copy(update={"seed": number}) for number in range(runs)]
 
 
-def prepare(kind: str, spec: TrialSpec, resident: Resident) -> None:
-    """Prepare `resident` for runs of `kind`. The first run then compiles, so it does not count."""
+def prepare(kind: str, spec: TrialSpec, run_cache: RunCache) -> None:
+    """Prepare `run_cache` for runs of `kind`. The first run then compiles, so it does not count."""
     spec = spec.resolved(resolve_device(spec.device))
-    data = resident.dataset(spec.data, torch.device(spec.device))
-    step = resident.train_step(spec, build_network(spec, data))
+    data = run_cache.dataset(spec.data, torch.device(spec.device))
+    step = run_cache.train_step(spec, build_network(spec, data))
     step._may_capture = step._may_capture and kind != "eager"
     torch.backends.cudnn.benchmark = kind == "graph-cudnn"
     if kind == "compiled-graph":
@@ -73,11 +73,11 @@ def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, lis
     """Return the start of the first counted run, the end of the last one, and the accuracies."""
     with configs():
         warm_up, *counted = specs(overrides, runs + 1)
-    resident = Resident()
-    prepare(kind, warm_up, resident)
-    train_one(warm_up, resident=resident)
+    run_cache = RunCache()
+    prepare(kind, warm_up, run_cache)
+    train_one(warm_up, run_cache=run_cache)
     started = time.time()
-    accuracies = [train_one(spec, resident=resident).last("test/accuracy") for spec in counted]
+    accuracies = [train_one(spec, run_cache=run_cache).last("test/accuracy") for spec in counted]
     return started, time.time(), accuracies
 
 
@@ -102,7 +102,7 @@ def airbench(path: Path) -> dict[str, Any]:
     """Return the times and accuracies that airbench94 prints, without its first run."""
     with configs():
         (run,) = specs([], 1)
-    dataset = Resident().dataset(run.data, torch.device("cpu"))
+    dataset = RunCache().dataset(run.data, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cifar10"  # it looks here before it downloads
         cache.mkdir()

@@ -24,7 +24,7 @@ SMALL = (
 
 
 def megabytes(process: int) -> float:
-    """Return the resident memory of a process."""
+    """Return the run_cache memory of a process."""
     (line,) = [line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench memory", description=main.__doc__)
     parser.add_argument("--runs", type=int, default=500, help="number of runs (500)")
     arguments = parser.parse_args()
-    resident: dict[int, float] = {}
+    run_cache: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder, initialize_config_module("lrbench.conf", version_base="1.3"):
         specs = [parse_spec(load_config("config", [*SMALL, f"scheduler={name}"])) for name in SCHEDULERS]
         workspace = Workspace(Path(folder), Path(folder), Path(folder))
@@ -44,9 +44,9 @@ def main() -> None:
                 spec = specs[number % len(specs)].model_copy(update={"seed": number}).resolved(device)
                 workers.submit(spec, lambda spec, progress: None, lambda: None).result()
                 if number in (1, 10) or number % 50 == 0:
-                    resident[number] = round(megabytes(workers.pids[0]), 1)
-                    print(f"after {number} runs: {resident[number]} MB", flush=True)
-    record.keep("memory", {"resident MB of the worker, after so many runs": resident})
+                    run_cache[number] = round(megabytes(workers.pids[0]), 1)
+                    print(f"after {number} runs: {run_cache[number]} MB", flush=True)
+    record.keep("memory", {"run_cache MB of the worker, after so many runs": run_cache})
 
 
 if __name__ == "__main__":

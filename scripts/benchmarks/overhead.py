@@ -22,7 +22,7 @@ from lrbench.executors.executor import MonitorFactory, OnProgress
 from lrbench.orchestration.pipeline import SchedulerPipeline
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.progress import ProgressBoard
-from lrbench.orchestration.reporter import Reporter
+from lrbench.orchestration.run_events import RunEvents
 from lrbench.orchestration.runner import train_all
 from lrbench.results.files import read_results
 from lrbench.results.result import Curve, TrialResult
@@ -108,7 +108,7 @@ def measure(trials: int, seconds: float, folder: Path) -> dict[str, Any]:
         while publisher.waiting:
             time.sleep(0.01)
         started, cpu_started = time.perf_counter(), time.process_time()
-        train_all(pipelines, executor, {}, plan.trials, Reporter(board, publisher))
+        train_all(pipelines, executor, {}, plan.trials, RunEvents(board, publisher))
         trained = time.perf_counter()
         unpublished = publisher.waiting
         publisher.close()

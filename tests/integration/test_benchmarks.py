@@ -7,7 +7,7 @@ import torch
 
 from lrbench.schedules.table import start_schedule
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
 from scripts.benchmarks import cpu, gpu
@@ -28,7 +28,7 @@ def test_fused_runs_are_the_runs_apart(spec: Spec, network: list[str]) -> None:
     losses = torch.stack([fused.step(*batch) for batch in itertools.islice(fused.run.batches(), STEPS)])
     assert losses.shape == (STEPS, len(runs))
     for number, run in enumerate(runs):
-        apart, schedule = Trainer(run, Resident()), start_schedule(run)
+        apart, schedule = Trainer(run, RunCache()), start_schedule(run)
         for step, batch in enumerate(itertools.islice(apart.batches(), STEPS)):
             apart.set_rate(schedule, step)
             assert float(apart.step(*batch)) == pytest.approx(float(losses[step, number]), rel=1e-5)

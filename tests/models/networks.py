@@ -6,7 +6,7 @@ from torch import nn
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.data.dataset import Dataset, blank_dataset
 from lrbench.spec import TrialSpec
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import build_network
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ def model_spec(model: str, *overrides: str) -> TrialSpec:
 
 def dataset(spec: TrialSpec) -> Dataset:
     """Return the data of a run."""
-    return Resident().dataset(spec.data, CPU)
+    return RunCache().dataset(spec.data, CPU)
 
 
 def network(model: str, *overrides: str) -> nn.Module:

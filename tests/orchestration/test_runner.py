@@ -46,11 +46,11 @@ class _Executor:
         pass
 
 
-class _Reporter:
+class _RunEvents:
     """Writes down the events."""
 
     def __init__(self) -> None:
-        self.events: list[str] = []
+        self.names: list[str] = []
         self.skipped: list[int] = []
 
     def progress(self, spec: TrialSpec, progress: Progress) -> None:
@@ -60,13 +60,13 @@ class _Reporter:
         self.skipped += steps
 
     def reuse(self, result: TrialResult) -> None:
-        self.events.append(f"reuse {result.spec.phase}")
+        self.names.append(f"reuse {result.spec.phase}")
 
     def finish(self, result: TrialResult) -> None:
-        self.events.append(f"finish {result.spec.phase}")
+        self.names.append(f"finish {result.spec.phase}")
 
     def fail(self, spec: TrialSpec, reason: str) -> None:
-        self.events.append(f"fail {spec.phase}: {reason}")
+        self.names.append(f"fail {spec.phase}: {reason}")
 
 
 def _result(spec: TrialSpec) -> TrialResult:
@@ -85,22 +85,22 @@ def plan(tmp_path: Path) -> Plan:
     return plan
 
 
-def _train(plan: Plan, executor: _Executor) -> tuple[int, _Reporter]:
-    reporter, results = _Reporter(), read_results(plan.trials)
+def _train(plan: Plan, executor: _Executor) -> tuple[int, _RunEvents]:
+    events, results = _RunEvents(), read_results(plan.trials)
     studies = plan.studies(results)
     pipelines = [SchedulerPipeline(cfg, plan.settings, DEVICE, 2, studies[name]) for name, cfg in plan.configs.items()]
     finished = {result.spec.key(): result for result in results}
-    failures = train_all(pipelines, executor, finished, plan.trials, reporter)  # type: ignore[arg-type]
-    return failures, reporter
+    failures = train_all(pipelines, executor, finished, plan.trials, events)  # type: ignore[arg-type]
+    return failures, events
 
 
 def test_every_run_is_trained_once_and_written(plan: Plan) -> None:
     executor = _Executor()
-    failures, reporter = _train(plan, executor)
+    failures, events = _train(plan, executor)
     keys = [spec.key() for spec in executor.submitted]
     assert failures == 0 and len(set(keys)) == len(keys) == plan.runs == 10
     assert sorted(result.spec.key() for result in read_results(plan.trials)) == sorted(keys)
-    assert sorted(reporter.events) == ["finish final"] * 4 + ["finish search"] * 6
+    assert sorted(events.names) == ["finish final"] * 4 + ["finish search"] * 6
 
 
 def test_finished_runs_are_used_again(plan: Plan) -> None:
@@ -108,22 +108,22 @@ def test_finished_runs_are_used_again(plan: Plan) -> None:
     for path in plan.trials.glob("*-final-*-s1001-*.json"):
         path.unlink()
     executor = _Executor()
-    failures, reporter = _train(plan, executor)
+    failures, events = _train(plan, executor)
     assert failures == 0
     assert [(spec.phase, spec.seed) for spec in executor.submitted] == [("final", 1001)] * 2
-    assert sorted(reporter.events) == ["finish final"] * 2 + ["reuse final"] * 2 + ["reuse search"] * 6
+    assert sorted(events.names) == ["finish final"] * 2 + ["reuse final"] * 2 + ["reuse search"] * 6
 
 
 def test_failed_final_runs_are_counted(plan: Plan) -> None:
-    failures, reporter = _train(plan, _Executor(fails="final"))
+    failures, events = _train(plan, _Executor(fails="final"))
     assert failures == 4
-    assert sorted(reporter.events) == ["fail final: no final"] * 4 + ["finish search"] * 6
+    assert sorted(events.names) == ["fail final: no final"] * 4 + ["finish search"] * 6
     assert len(read_results(plan.trials)) == 6
-    assert reporter.skipped == []
+    assert events.skipped == []
 
 
 def test_a_search_that_fails_has_no_final_runs(plan: Plan) -> None:
-    failures, reporter = _train(plan, _Executor(fails="search"))
+    failures, events = _train(plan, _Executor(fails="search"))
     assert failures == 6
-    assert reporter.events == ["fail search: no search"] * 6
-    assert len(reporter.skipped) == 4
+    assert events.names == ["fail search: no search"] * 6
+    assert len(events.skipped) == 4

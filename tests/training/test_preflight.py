@@ -3,7 +3,7 @@ import torch
 
 from lrbench.spec import ConfigError
 from lrbench.training.preflight import check_specs, preflight
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from tests.conftest import Spec
 
 CPU = torch.device("cpu")
@@ -22,19 +22,19 @@ CPU = torch.device("cpu")
 )
 def test_a_spec_that_cannot_be_trained(spec: Spec, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        preflight([spec(*overrides)], Resident(), print)
+        preflight([spec(*overrides)], RunCache(), print)
 
 
 def test_a_gpu_that_is_not_there(spec: Spec) -> None:
     with pytest.raises(
         ConfigError, match=r"device=cuda:99: must be a GPU of this machine; torch sees \d+ GPUs\. Use device=cpu"
     ):
-        preflight([spec("device=cuda:99")], Resident(), print)
+        preflight([spec("device=cuda:99")], RunCache(), print)
 
 
 def test_warnings_before_training(spec: Spec) -> None:
     lines: list[str] = []
-    device = preflight([spec("scheduler=cosine"), spec("scheduler=constant")], Resident(), lines.append)
+    device = preflight([spec("scheduler=cosine"), spec("scheduler=constant")], RunCache(), lines.append)
     assert device.device == "cpu"
     (line,) = lines
     assert line.startswith("constant: the last learning rate is 100 % of the peak")
@@ -42,9 +42,9 @@ def test_warnings_before_training(spec: Spec) -> None:
 
 def test_the_data_are_loaded_only_by_the_preflight(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    resident = Resident()
-    monkeypatch.setattr(resident, "dataset", lambda data, device, log: loaded.append(data.name))
+    run_cache = RunCache()
+    monkeypatch.setattr(run_cache, "dataset", lambda data, device, log: loaded.append(data.name))
     check_specs([spec()], print)
     assert loaded == []
-    preflight([spec()], resident, print)
+    preflight([spec()], run_cache, print)
     assert loaded == ["synthetic"]

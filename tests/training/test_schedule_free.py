@@ -6,7 +6,7 @@ import torch
 from lrbench.spec import ConfigError
 from lrbench.training.device import resolve_device
 from lrbench.training.preflight import preflight
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import Trainer
 from tests.conftest import Spec
 
@@ -18,7 +18,7 @@ def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
     """
     overrides = ("scheduler=schedule_free", "scheduler.args.beta=0.8", "train.epochs=1", "train.precision=float32")
     run = spec(*overrides).resolved(resolve_device("cpu"))
-    trainer = Trainer(run, Resident())
+    trainer = Trainer(run, RunCache())
     for images, labels in trainer.batches():
         trainer.step(images, labels)
     weight = trainer.net.get_parameter("head.weight")
@@ -44,25 +44,25 @@ def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
 def test_schedule_free_without_its_package(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "schedulefree", None)
     with pytest.raises(ConfigError, match=r"pip install 'lr-scheduler-bench\[schedule-free\]'"):
-        preflight([spec("scheduler=cosine"), spec("scheduler=schedule_free")], Resident(), print)
+        preflight([spec("scheduler=cosine"), spec("scheduler=schedule_free")], RunCache(), print)
 
 
 def test_the_arguments_reach_the_optimizer(spec: Spec) -> None:
     """The two powers and beta are arguments of the scheduler, the rest is of the optimizer."""
     arguments = ("scheduler.args.beta=0.8", "scheduler.args.average_power=1.5", "scheduler.args.rate_power=1.0")
     run = spec("scheduler=schedule_free", "optimizer=adamw", *arguments).resolved(resolve_device("cpu"))
-    for group in Trainer(run, Resident()).optimizers.parameter_groups():
+    for group in Trainer(run, RunCache()).optimizers.parameter_groups():
         assert group["betas"] == (0.8, run.optimizer.args["betas"][1])
         assert (group["r"], group["weight_lr_power"]) == (1.5, 1.0)
 
 
 def test_muon_has_no_schedule_free_version(spec: Spec) -> None:
     with pytest.raises(ConfigError, match="optimizer=muon: must be sgd or adamw for scheduler=schedule_free"):
-        preflight([spec("scheduler=schedule_free", "optimizer=muon")], Resident(), print)
+        preflight([spec("scheduler=schedule_free", "optimizer=muon")], RunCache(), print)
 
 
 def test_another_scheduler_is_evaluated_at_its_training_weights(spec: Spec) -> None:
-    trainer = Trainer(spec("scheduler=constant").resolved(resolve_device("cpu")), Resident())
+    trainer = Trainer(spec("scheduler=constant").resolved(resolve_device("cpu")), RunCache())
     trainer.step(*next(trainer.batches()))
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer.evaluate(trainer.data.test)

@@ -13,7 +13,7 @@ from lrbench.data.batches import Normalize
 from lrbench.schedules.table import start_schedule
 from lrbench.training import trainer
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.throughput import measure_throughput
 from lrbench.training.train import train_one
 from lrbench.training.train_step import GRADIENT_TOLERANCE, StepSignature, TrainStep
@@ -26,7 +26,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has
 
 def test_gradients_are_those_of_the_last_batch(spec: Spec) -> None:
     run = spec("train.precision=float32")
-    data = Resident().dataset(run.data, CPU)
+    data = RunCache().dataset(run.data, CPU)
     step = TrainStep(StepSignature.of(run), build_network(run, data))
     images, labels = Normalize(data, CPU)(data.train.images[:32]), data.train.labels[:32]
     assert float(step(images, labels)) == pytest.approx(float(step(images, labels)), rel=1e-6)
@@ -64,13 +64,13 @@ def test_within_an_epoch_nothing_waits_for_the_device(
     spec: Spec, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     run = spec("train.precision=float32", "train.epochs=1", *overrides)
-    net = build_network(run, Resident().dataset(run.data, CPU))
+    net = build_network(run, RunCache().dataset(run.data, CPU))
     monkeypatch.setattr(trainer, "build_network", lambda spec, dataset: net)
     for optimizer in (torch.optim.SGD, torch.optim.AdamW):
         monkeypatch.setattr(optimizer, "__init__", unfused(optimizer.__init__))
     # Tensors on the meta device have no numbers, so an operation that reads one raises an error. A
     # GPU would have to wait for such an operation.
-    on_meta = Trainer(run.model_copy(update={"device": "meta"}), Resident())
+    on_meta = Trainer(run.model_copy(update={"device": "meta"}), RunCache())
     schedule, batches = start_schedule(run), on_meta.batches()
     first = next(batches)  # the order and the shifts of the epoch go to the device here
     with Transfers() as transfers:
@@ -88,7 +88,7 @@ def test_within_an_epoch_nothing_waits_for_the_device(
 @pytest.mark.parametrize("overrides", [["train.precision=float32"], ["train.precision=bfloat16"], ["model=resnet20"]])
 def test_the_graph_reproduces_the_eager_pass(spec: Spec, overrides: list[str]) -> None:
     run = spec("device=cuda:0", *overrides)
-    data = Resident().dataset(run.data, GPU)
+    data = RunCache().dataset(run.data, GPU)
     step = TrainStep(StepSignature.of(run), build_network(run, data))
     for start in (0, 32):
         images = Normalize(data, GPU)(data.train.images[start : start + 32])
@@ -102,15 +102,15 @@ def test_the_graph_reproduces_the_eager_pass(spec: Spec, overrides: list[str]) -
 @pytest.mark.gpu
 @gpu
 def test_one_graph_serves_all_runs(spec: Spec) -> None:
-    resident = Resident()
+    run_cache = RunCache()
     for overrides in ([], ["scheduler=one_cycle"], ["optimizer=adamw"], ["train.epochs=3", "seed=4"]):
-        train_one(spec("device=cuda:0", *overrides), resident=resident)
+        train_one(spec("device=cuda:0", *overrides), run_cache=run_cache)
     run = spec("device=cuda:0").resolved(resolve_device("cuda:0"))
-    step = resident.train_step(run, build_network(run, resident.dataset(run.data, GPU)))
+    step = run_cache.train_step(run, build_network(run, run_cache.dataset(run.data, GPU)))
     assert step.captures == 1
     assert step._graph
     other = spec("device=cuda:0", "train.batch_size=16").resolved(resolve_device("cuda:0"))
-    assert resident.train_step(other, build_network(other, resident.dataset(other.data, GPU))) is not step
+    assert run_cache.train_step(other, build_network(other, run_cache.dataset(other.data, GPU))) is not step
 
 
 @pytest.mark.gpu
@@ -138,7 +138,7 @@ class Restless(nn.Module):
 @gpu
 def test_a_network_that_a_graph_cannot_reproduce_stays_eager(spec: Spec) -> None:
     run = spec("device=cuda:0", "train.precision=float32")
-    data = Resident().dataset(run.data, GPU)
+    data = RunCache().dataset(run.data, GPU)
     step = TrainStep(StepSignature.of(run), Restless())
     step(Normalize(data, GPU)(data.train.images[:32]), data.train.labels[:32])
     assert not step._graph

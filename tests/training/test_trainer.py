@@ -7,7 +7,7 @@ from lrbench.data.dataset import load_dataset
 from lrbench.schedules.table import schedule_table
 from lrbench.spec import ConfigError
 from lrbench.training.device import resolve_device
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import Trainer, build_network, seeded_generator
 from tests.conftest import Spec
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 def test_momentum_in_training_is_the_table(spec: Spec) -> None:
     run = spec("scheduler.args.cycle_momentum=true").resolved(resolve_device("cpu"))
-    schedule, trainer = schedule_table(run), Trainer(run, Resident())
+    schedule, trainer = schedule_table(run), Trainer(run, RunCache())
     assert schedule.momentum is not None
     for step in range(3):
         trainer.set_rate(schedule, step)
@@ -25,7 +25,7 @@ def test_momentum_in_training_is_the_table(spec: Spec) -> None:
 
 def test_the_rate_of_a_group_is_its_factor_times_the_scheduled_rate(spec: Spec) -> None:
     run = spec("scheduler=constant", "optimizer.lr=0.25", "optimizer.bias_lr_factor=16").resolved(resolve_device("cpu"))
-    trainer = Trainer(run, Resident())
+    trainer = Trainer(run, RunCache())
     trainer.set_rate(schedule_table(run), 0)
     assert [group["lr"] for group in trainer.optimizers.parameter_groups()] == [0.25, 4.0]
     assert trainer.rate() == 0.25
@@ -42,13 +42,13 @@ def test_the_rate_of_a_group_is_its_factor_times_the_scheduled_rate(spec: Spec) 
 )
 def test_steps_of_the_evaluations(spec: Spec, epochs: float, eval_epochs: float, steps: list[int]) -> None:
     run = spec(f"train.epochs={epochs}", f"train.eval_epochs={eval_epochs}").resolved(resolve_device("cpu"))
-    assert sorted(Trainer(run, Resident()).eval_steps) == steps
+    assert sorted(Trainer(run, RunCache()).eval_steps) == steps
 
 
 def test_batches_resume_inside_an_epoch(spec: Spec) -> None:
     run = spec("train.epochs=2", "data.flip=random", "data.crop_padding=2").resolved(resolve_device("cpu"))
-    whole = [images for images, _ in Trainer(run, Resident()).batches()]
-    first, second = Trainer(run, Resident()), Trainer(run, Resident())
+    whole = [images for images, _ in Trainer(run, RunCache()).batches()]
+    first, second = Trainer(run, RunCache()), Trainer(run, RunCache())
     for _ in zip(range(25), first.batches(), strict=False):
         pass
     second.generator_state = first.epoch_state(25)
@@ -59,7 +59,7 @@ def test_batches_resume_inside_an_epoch(spec: Spec) -> None:
 
 def test_the_score_is_the_mean_over_all_images(spec: Spec) -> None:
     """Of 70 images, in batches of 500: the last batch may have any size."""
-    trainer = Trainer(spec("train.precision=float32").resolved(resolve_device("cpu")), Resident())
+    trainer = Trainer(spec("train.precision=float32").resolved(resolve_device("cpu")), RunCache())
     loss, accuracy = trainer.evaluate(trainer.data.test)
     with torch.no_grad():
         outputs = trainer.net(trainer.normalize(trainer.data.test.images))

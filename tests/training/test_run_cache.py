@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lrbench.spec import TrialSpec
-from lrbench.training.resident import Resident
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.train_step import TrainStep
 from lrbench.training.trainer import build_network
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
-    run, resident = spec("optimizer.lr=0.3"), Resident()
+    run, run_cache = spec("optimizer.lr=0.3"), RunCache()
     alone = without_times(train_one(run))
     for other in (
         ["seed=9"],
@@ -25,22 +25,22 @@ def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
         ["optimizer=muon"],
         ["optimizer.lr=1e30"],
     ):
-        train_one(spec("optimizer.search.lr.high=1e31", *other), resident=resident)
-    assert without_times(train_one(run, resident=resident)) == alone
+        train_one(spec("optimizer.search.lr.high=1e31", *other), run_cache=run_cache)
+    assert without_times(train_one(run, run_cache=run_cache)) == alone
 
 
-def _step(resident: Resident, run: TrialSpec) -> TrainStep:
-    return resident.train_step(run, build_network(run, resident.dataset(run.data, CPU)))
+def _step(run_cache: RunCache, run: TrialSpec) -> TrainStep:
+    return run_cache.train_step(run, build_network(run, run_cache.dataset(run.data, CPU)))
 
 
 def test_runs_with_one_signature_share_a_train_step(spec: Spec) -> None:
     """Also its network, which a CUDA graph knows by its address, and so its captures."""
-    resident = Resident()
-    first = _step(resident, spec())
+    run_cache = RunCache()
+    first = _step(run_cache, spec())
     net, captures = first.net, first.captures
     others = ("scheduler=rex", "seed=5", "optimizer=adamw", "train.epochs=3", "optimizer.weight_decay=0")
     for overrides in ([], others, ["data.train_images=100"], ["data.crop_padding=2"]):
-        step = _step(resident, spec(*overrides))
+        step = _step(run_cache, spec(*overrides))
         assert step is first
         assert step.net is net
         assert step.captures == captures == 0  # there is nothing to capture on a CPU
@@ -57,40 +57,40 @@ def test_runs_with_one_signature_share_a_train_step(spec: Spec) -> None:
     ],
 )
 def test_another_signature_gives_another_step(spec: Spec, change: str) -> None:
-    resident, run, other = Resident(), spec("train.precision=float32"), spec("train.precision=float32", change)
-    first = _step(resident, run)
-    second = resident.train_step(other, build_network(other, resident.dataset(run.data, CPU)))
+    run_cache, run, other = RunCache(), spec("train.precision=float32"), spec("train.precision=float32", change)
+    first = _step(run_cache, run)
+    second = run_cache.train_step(other, build_network(other, run_cache.dataset(run.data, CPU)))
     assert second is not first
     assert second.net is not first.net
-    assert _step(resident, run) is not first  # only the last one is kept
+    assert _step(run_cache, run) is not first  # only the last one is kept
 
 
 def test_a_shared_step_has_the_weights_of_its_run(spec: Spec) -> None:
-    resident, run = Resident(), spec("seed=5")
-    first = _step(resident, spec())
-    network = build_network(run, resident.dataset(run.data, CPU))
+    run_cache, run = RunCache(), spec("seed=5")
+    first = _step(run_cache, spec())
+    network = build_network(run, run_cache.dataset(run.data, CPU))
     expected = {name: value.clone() for name, value in network.state_dict().items()}
-    assert resident.train_step(run, network) is first
+    assert run_cache.train_step(run, network) is first
     torch.testing.assert_close(dict(first.net.state_dict()), expected)
 
 
 def test_the_last_two_data_sets_stay_loaded(spec: Spec) -> None:
-    resident = Resident()
+    run_cache = RunCache()
     search, final, other = (spec(f"data.train_images={images}").data for images in (100, 200, 300))
-    first = resident.dataset(search, CPU)
-    resident.dataset(final, CPU)
-    assert resident.dataset(search, CPU) is first
-    resident.dataset(other, CPU)
-    resident.dataset(final, CPU)
-    assert resident.dataset(search, CPU) is not first
+    first = run_cache.dataset(search, CPU)
+    run_cache.dataset(final, CPU)
+    assert run_cache.dataset(search, CPU) is first
+    run_cache.dataset(other, CPU)
+    run_cache.dataset(final, CPU)
+    assert run_cache.dataset(search, CPU) is not first
 
 
 def test_a_data_set_that_is_dropped_frees_its_memory(spec: Spec) -> None:
     """The padded images and the whitening filters belong to it, too."""
-    resident = Resident()
-    train_one(spec("data.crop_padding=2"), resident=resident)
-    dataset = weakref.ref(resident.dataset(spec("data.crop_padding=2").data, CPU))
+    run_cache = RunCache()
+    train_one(spec("data.crop_padding=2"), run_cache=run_cache)
+    dataset = weakref.ref(run_cache.dataset(spec("data.crop_padding=2").data, CPU))
     for images in (100, 200):
-        resident.dataset(spec(f"data.train_images={images}").data, CPU)
+        run_cache.dataset(spec(f"data.train_images={images}").data, CPU)
     gc.collect()
     assert dataset() is None

@@ -15,7 +15,7 @@ from lrbench.training.train_step import StepSignature, TrainStep
 MAX_DATASETS = 2  # a sweep has two: for its search and for its final runs
 
 
-class Resident:
+class RunCache:
     """The last data sets on their device, and the last train step with its CUDA graph.
 
     A process trains one run at a time with it. `root` is the folder of the data files, the default

@@ -10,7 +10,7 @@ from lrbench.tracking.publisher import Publisher
 
 
 @dataclass(frozen=True)
-class Reporter:
+class RunEvents:
     """Passes each event of a run to the progress board and to the publisher."""
 
     board: ProgressBoard
