@@ -32,6 +32,7 @@ SWEEP = (
     "executor.workers=2", "executor.checkpoint_seconds=0.1", "device=cpu", "data=synthetic", "data.images=1344",
     "data.holdout_images=64", "train.batch_size=32",
 )  # fmt: skip
+ONE_WORKER = "executor.workers=1"  # a worker takes seconds to start; only random kills need two
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGABRT)
 # What a sweep writes, by its name: the action, a part of the path, and how often at least.
 NEW_STORE = {"MLflow's store, new": ("exists", "runs/.mlflow/mlflow.db-journal", 1)}  # its moment is random
@@ -69,7 +70,7 @@ class Chaos:
     def __init__(self, folder: Path, seed: int, store: Path | None = None) -> None:
         self.outcome = Outcome()
         self._folder, self._chance, self._store = folder, random.Random(seed), store
-        _finish(self._start(folder / "undisturbed"))
+        _finish(self._start(folder / "undisturbed", ONE_WORKER))
         self._whole = _what_is_left(folder / "undisturbed")
 
     def disturb(self, kills: int) -> None:
@@ -95,7 +96,7 @@ class Chaos:
         for number, (name, (action, part, most)) in enumerate(writes.items()):
             marker = self._folder / f"{folder.name}-{number}"
             at_write = f"{action} {part} {self._chance.randint(1, most)} {marker}"
-            process = self._start(folder, "executor.workers=1", at_write=at_write)  # the second takes time to start
+            process = self._start(folder, ONE_WORKER, at_write=at_write)
             if action == "exists":
                 _kill_when_there(process, folder / part, marker)
             _, errors = process.communicate(timeout=280)
@@ -132,7 +133,7 @@ class Chaos:
                 self.outcome.losses.append(f"{folder.name}: {path.name} was trained twice")
 
     def _compare(self, process: "subprocess.Popen[str]", folder: Path, finished: dict[str, bytes]) -> None:
-        _finish(process if process.poll() is None else self._start(folder))
+        _finish(process if process.poll() is None else self._start(folder, ONE_WORKER))
         self._keep(finished, folder)
         self.outcome.sweeps += 1
         left = _what_is_left(folder)

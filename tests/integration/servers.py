@@ -1,6 +1,7 @@
 """A real server of MLflow on this machine, which a test can kill and start again."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,10 +14,14 @@ from lrbench.tracking.mlflow_client import mlflow_environment
 
 
 class Server(AbstractContextManager["Server"]):
-    """MLflow's server with its store in a folder. It keeps its port when it starts again."""
+    """MLflow's server with its store, a copy of `empty_store`, in a folder.
 
-    def __init__(self, folder: Path) -> None:
+    It keeps its port when it starts again.
+    """
+
+    def __init__(self, folder: Path, empty_store: Path) -> None:
         self._folder = folder
+        shutil.copy(empty_store, folder / "server.db")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]

@@ -143,7 +143,7 @@ CASES = {
     "pruner with several seeds": (
         "sweep",
         ["pruner=median", "search_seeds=2"],
-        "search_seeds must be 1, because a pruner",
+        "search_seeds must be 1 with a pruner",
     ),
     "unknown pruner": ("sweep", ["pruner=medain"], "pruner=medain: unknown; did you mean median"),
     "pruner from outside": (

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration import chaos
 
-KILLS = 4
+KILLS = 3
 # All texts of a report are written by one function, so report.md stands for the others here.
 # `scripts/chaos 10 --writes` tears every file, and a new store of MLflow, in many more sweeps.
 SAME = ("results.jsonl", "results.csv", "report.html")

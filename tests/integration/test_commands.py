@@ -15,8 +15,8 @@ from tests.integration import stores
 
 
 @pytest.mark.parametrize("name", ["sweep", "train", "curves", "report", "ui"])
-def test_help(python_command: Command, name: str) -> None:
-    done = python_command(name, "--help")
+def test_help(command: Command, name: str) -> None:
+    done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "scheduler" in done.stdout or "folder" in done.stdout
 

@@ -36,8 +36,8 @@ def test_it_resumes_once_there_is_room(
     (small_disk / "other").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - left))
     # MLflow's store could take the free space at a random moment, so no store is used.
     # Checkpoints without room are skipped.
-    elsewhere = (f"executor={executor}", "tracking.uri=http://127.0.0.1:9", "executor.checkpoint_seconds=0.05")
-    done = run_sweep(small_disk, *elsewhere)
+    elsewhere = ("tracking.uri=http://127.0.0.1:9", "executor.checkpoint_seconds=0.05")
+    done = run_sweep(small_disk, *elsewhere, f"executor={executor}")
     assert done.returncode == 1, done.stdout
     assert done.stderr.startswith("error: no room left on the disk")
     assert "Free some space and repeat the command." in done.stderr
@@ -45,7 +45,7 @@ def test_it_resumes_once_there_is_room(
     read_results(small_disk / "runs" / "smoke" / "trials")  # each that is there is whole
     assert not list(small_disk.glob("**/*.partial"))
     (small_disk / "other").unlink()
-    done = run_sweep(small_disk, *elsewhere)
+    done = run_sweep(small_disk, *elsewhere, "executor=inline")
     assert done.returncode == 0, done.stderr
     here, there = (
         {run.spec.key(): without_times(run) for run in read_results(folder / "runs" / "smoke" / "trials")}

@@ -15,6 +15,9 @@ from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import chaos
 
 
+pytestmark = pytest.mark.usefixtures("stored")  # MLflow takes seconds to create a store
+
+
 def _two_workers(process: "subprocess.Popen[str]") -> list[int]:
     """Waits until a sweep has its two workers, and returns the numbers of their processes."""
     workers: list[int] = []
@@ -74,7 +77,7 @@ def test_interrupted_and_started_again_it_ends_the_same(swept: Path, tmp_path: P
     assert process.returncode == 130, errors
     assert "To resume:" in errors
     assert 3 <= len(list(trials.glob("*.json"))) < 10
-    assert run_sweep(tmp_path).returncode == 0
+    assert run_sweep(tmp_path, "executor=inline").returncode == 0
     here, there = (
         {run.spec.key(): without_times(run) for run in read_results(folder)}
         for folder in (trials, swept / "runs/smoke/trials")

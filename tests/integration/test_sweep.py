@@ -214,14 +214,16 @@ def test_sync_publishes_what_is_missing_and_nothing_twice(swept: Path, tmp_path:
     assert "MLflow lacks some runs" in refused.stderr
 
 
-def test_a_server_that_dies_in_the_middle_loses_nothing(swept: Path, tmp_path: Path, run_sweep: Command) -> None:
+def test_a_server_that_dies_in_the_middle_loses_nothing(
+    swept: Path, tmp_path: Path, run_sweep: Command, empty_store: Path
+) -> None:
     """The sweep ends without it; once it is there again, the same command publishes what it lacks
     and trains nothing.
     """
     (tmp_path / "server").mkdir()
     trials = tmp_path / "runs" / "smoke" / "trials"
-    with Server(tmp_path / "server") as server:
-        command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, f"tracking.uri={server.url}"]
+    with Server(tmp_path / "server", empty_store) as server:
+        command = [sys.executable, "-m", "lrbench.sweep", *SMALL, *SWEEP, INLINE, f"tracking.uri={server.url}"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while process.poll() is None and not _there(tmp_path / "server" / "server.db", 2):
             time.sleep(0.02)

@@ -34,9 +34,9 @@ NOWHERE = "http://127.0.0.1:9"  # no server listens there
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
     """A real tracking server."""
-    with Server(tmp_path_factory.mktemp("server")) as started:
+    with Server(tmp_path_factory.mktemp("server"), empty_store) as started:
         yield started.url
 
 
