@@ -14,7 +14,6 @@ from tests.builders import without_times
 from tests.conftest import SMALL, SWEEP, Command
 from tests.integration import chaos
 
-
 pytestmark = pytest.mark.usefixtures("stored")  # MLflow takes seconds to create a store
 
 
