@@ -51,6 +51,8 @@ WRITES = {
     "report.md": ("write", "/report.md", 1),
     "report.html": ("write", "/report.html", 1),
 }
+# Files that a kill, or another number of workers, may add.
+MAY_DIFFER = {"study.journal.before", ".mlflow.lock", "worker-0.log", "worker-1.log"}
 TIMES = ("train_seconds", "eval_seconds")  # columns of results.csv that differ
 
 
@@ -211,9 +213,7 @@ def _what_is_left(folder: Path) -> dict[str, Any]:
         ][:4],
         "runs in MLflow": stores.published(f"sqlite:///{folder / 'runs' / 'mlflow.db'}"),
         "checkpoints": [path.name for path in (sweep / "checkpoints").glob("*")],
-        "files": sorted(
-            {path.name for path in folder.rglob("*") if path.is_file()} - {"study.journal.before", ".mlflow.lock"}
-        ),
+        "files": sorted({path.name for path in folder.rglob("*") if path.is_file()} - MAY_DIFFER),
     }
 
 
