@@ -57,9 +57,9 @@ class SearchSummary:
 class Tuning:
     """The gain from tuning: the default configuration, trial 0, next to the chosen one.
 
-    The validation accuracies are scores of the search. `test` is the test accuracy of the default,
-    None without final runs of it. `gain` is the tuned test accuracy minus the default's. It is
-    paired by seed and corrected by Holm.
+    The validation accuracies are scores of the search. `test` is the test accuracy of the default.
+    It is None if the default has no final runs. `gain` is the tuned test accuracy minus the
+    default's. It is paired by seed and corrected by Holm.
     """
 
     default_validation: float

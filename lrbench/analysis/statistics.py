@@ -144,7 +144,7 @@ def holm(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rank_ranges(better: np.ndarray) -> list[tuple[int, int]]:
-    """Return the first and the last rank that each of k may have.
+    """Return the first and the last rank that each of k schedulers may have.
 
     `better`, shape (k, k), is True if the row is better than the column.
 
@@ -190,7 +190,10 @@ def _tied_groups(tied: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _around(values: np.ndarray, level: float, variance_factor: float) -> Interval:
-    """Return the mean and its interval, whose error has `variance_factor` sample variances."""
+    """Return the mean and its interval.
+
+    The variance of the error is `variance_factor` times the sample variance.
+    """
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.nan, math.nan)

@@ -24,12 +24,12 @@ from lrbench.search.space import describe_parameter, search_space
 from lrbench.spec import TrialSpec
 
 GROUPS = {
-    "constant": "The same rate, for comparison or as a part of another schedule.",
-    "decay": "From the peak down, once. The peak must suit the first steps, because there is no warm-up.",
-    "warm-up": "A rise to the peak before the decay, so that a high peak does not destroy the initial weights.",
+    "constant": "The rate is constant, for comparison or as a part of another schedule.",
+    "decay": "The rate falls once from the peak. The peak must suit the first steps, because there is no warm-up.",
+    "warm-up": "The rate rises to the peak before the decay, so that a high peak does not destroy the initial weights.",
     "cyclic": "The rate rises and falls several times, or once over the whole run.",
     "restarts": "The rate falls and jumps back up.",
-    "composite": "Schedulers made of others.",
+    "composite": "These schedulers are made of others.",
     "adaptive": "The rate depends on the validation loss, or an optimizer replaces the schedule.",
 }
 EPOCHS, STEPS_PER_EPOCH, PEAK = 10, 100, 0.1  # of the curves and of the code

@@ -50,7 +50,7 @@ class SweepSource(ConfigSource):
 
 
 class SweepSearchPath(SearchPathPlugin):
-    """Appends this source to every search path of Hydra."""
+    """Appends SweepSource to every search path of Hydra."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append(provider="lrbench", path=f"{SCHEME}://files")

@@ -42,7 +42,8 @@ def locate(target: str) -> Callable[..., Any]:
         value = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"_target_={target}: must be a class or function ({error}). Check the spelling, and the Python path"
+            f"_target_={target}: must be a class or function ({error}). "
+            "Check the spelling, and that the module is on the Python path"
         ) from error
     defining_module = str(getattr(value, "__module__", ""))
     if not callable(value) or defining_module.partition(".")[0] != package:

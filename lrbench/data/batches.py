@@ -41,9 +41,10 @@ class Batches:
         self.mirrored = self._coins() if spec.flip == "alternating" else None
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch from number `first` on, without an incomplete last one.
+        """Yield the batches of an epoch from number `first` on.
 
-        A batch is normalised images (batch_size, 3, size, size) and labels (batch_size,).
+        An incomplete last batch is dropped. A batch is normalised images (batch_size, 3, size,
+        size) and labels (batch_size,).
         """
         device, count = self.split.images.device, len(self.split)
         order = torch.randperm(count, generator=self.generator)

@@ -1,6 +1,6 @@
 """CIFAR-10 from several sources, in one cache file.
 
-The SHA-256 sums of the arrays prove that every source gave the same ones.
+The SHA-256 sums prove that every source gave the same arrays.
 """
 
 import hashlib

@@ -26,7 +26,10 @@ EXIT_SECONDS = 10.0  # a process that closed its output has this long to end bef
 
 
 class WorkerProcess:
-    """A process of `lrbench.executors.worker`. It sees only GPU `gpu`, or all GPUs if None."""
+    """A process of `lrbench.executors.worker`.
+
+    It sees only the GPU with the number `gpu`, or all GPUs if `gpu` is None.
+    """
 
     def __init__(self, log: Path, data_root: Path, silence_seconds: float, gpu: int | None = None) -> None:
         self.log, self.silence_seconds = log, silence_seconds

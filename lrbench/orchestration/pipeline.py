@@ -83,9 +83,10 @@ class SchedulerPipeline:
         return self.study.pruning_monitor(self._settings.pruner, max(0, spec.trial - self._settings.pending_trials + 1))
 
     def best(self) -> TrialResult | None:
-        """Return a run of the trial with the highest score, the first one of equals.
+        """Return a run of the trial with the highest score.
 
-        Returns None if every trial failed or was pruned.
+        If several trials share the highest score, it is the first. Returns None if every trial
+        failed or was pruned.
         """
         complete = [run for trial in self._results for run in self._complete_runs(trial)]
         chosen = chosen_trial(complete)

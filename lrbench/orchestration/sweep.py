@@ -90,7 +90,7 @@ def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult |
 
     try:
         ranking = write_report(plan.folder)
-    except ConfigError as error:  # outside of the sweep, it would remove a new folder without results
+    except ConfigError as error:  # if it left the sweep, a new folder without results would be removed
         console.print(f"no report: {error}", style="red")
         return None
     publish_summary(publisher, plan.folder, read_results(plan.trials), ranking)

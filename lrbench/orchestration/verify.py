@@ -21,9 +21,10 @@ def verify_row(results: Sequence[TrialResult], name: str, log: Log, allow: Seque
     """Train the final runs of SCHEDULER[:SEED] again, and return True if the reported row holds.
 
     The row holds if all runs are identical, or if their mean is inside an interval. For all runs of
-    a scheduler it is the interval of the reported mean, for one of several runs the interval of a
-    single run. `allow` has prefixes of targets in addition to lrbench's. Raises ConfigError if the
-    ranking has no such run, if a target is not allowed, or if this machine cannot train the runs.
+    a scheduler, this is the interval of the reported mean. For one run of several, it is the
+    prediction interval of a single run. `allow` has prefixes of targets in addition to lrbench's.
+    Raises ConfigError if the ranking has no such run, if a target is not allowed, or if this
+    machine cannot train the runs.
     """
     row, reported = _reported_runs(results, name)
     for run in reported:  # before any training, because results may come from anyone

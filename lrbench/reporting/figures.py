@@ -72,7 +72,8 @@ def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
     if test is None:
         needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared seeds"
         return Text(
-            f"No critical-difference diagram: it needs {needed} (here {len(ranking.rows)} and {ranking.pairs})."
+            f"No critical-difference diagram: the diagram needs {needed} (here {len(ranking.rows)} and "
+            f"{ranking.pairs})."
         )
     order = sorted(range(len(ranking.rows)), key=lambda place: test.ranks[place])
     ranks = {ranking.rows[place].scheduler: float(test.ranks[place]) for place in order}

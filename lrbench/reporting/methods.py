@@ -126,7 +126,10 @@ def commands(ranking: Ranking, provenance: Provenance) -> list[Block]:
         blocks += [Text(f"The exact command{times}:"), Commands(lines)]
     best = ranking.rows[0]
     verify = f"python -m lrbench.report --verify FOLDER {best.scheduler}"
-    words = "These commands train a row of the ranking again, or one of its runs. FOLDER is the sweep's folder."
+    words = (
+        "These commands train a row of the ranking, or one of its runs, again and compare the results. FOLDER is the "
+        "sweep's folder."
+    )
     return [*blocks, Text(words), Commands([verify, f"{verify}:{best.runs[0].spec.seed}"])]
 
 
@@ -135,8 +138,8 @@ def limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Pr
     final = ranking.rows[0].runs[0].spec
     trained = f"{counted(final.train.epochs, 'epoch')} ({final.train.total_steps} steps)"
     lines = [
-        f"One data set ({final.data.name}), one network ({final.model.name}), one optimizer ({final.optimizer.name}), "
-        f"{trained}: in other settings, the order may differ.",
+        f"The results are for one data set ({final.data.name}), one network ({final.model.name}) and one optimizer "
+        f"({final.optimizer.name}), with {trained}. In other settings, the order may differ.",
         "The intervals cover the noise of the final seeds, not the noise of the search: another search, with another "
         "seed or more trials, may choose other configurations.",
     ]

@@ -1,4 +1,4 @@
-"""Reports on several sweeps: their rankings side by side, and over repeats with other seeds."""
+"""The report on several sweeps: their rankings side by side, and the ranking over repeats."""
 
 import math
 from collections import Counter

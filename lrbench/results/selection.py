@@ -30,9 +30,10 @@ def trial_scores(search: Iterable[TrialResult]) -> dict[int, float]:
 
 
 def chosen_trial(search: Iterable[TrialResult]) -> int | None:
-    """Return the trial with the highest score, the first one of equals, None without scores.
+    """Return the trial with the highest score, None if no trial has a score.
 
-    The final runs of a scheduler repeat this trial.
+    If several trials share the highest score, it is the first. The final runs of a scheduler repeat
+    this trial.
     """
     scores = trial_scores(search)
     return max(scores, key=lambda trial: scores[trial], default=None)

@@ -131,8 +131,7 @@ def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
             key = f"{node.key}.args.T_max"
             yield (
                 f"{key}={t_max:g} is less than the {node.steps} {unit} of the scheduler, so the learning rate climbs "
-                f"again: "
-                f"set {key}={node.steps}"
+                f"again: set {key}={node.steps}"
             )
 
 
@@ -268,7 +267,7 @@ def _warm_up_under_a_step(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
             if 0 < warmup < step:
                 key = f"{node.key}.{section}.warmup"
                 yield (
-                    f"{key}={warmup:g} is less than one of the {node.steps} steps: "
+                    f"{key}={warmup:g} is less than one of the {node.steps} {_unit(spec)}: "
                     f"set {key} to {step:.2g} or more, or to 0"
                 )
 

@@ -24,31 +24,33 @@ def build_scheduler(spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
     Raises ConfigError, or any error of the scheduler itself.
     """
     node = {"_target_": spec.scheduler.target, "args": spec.scheduler.args}
-    return _build_node(node, spec, optimizer)
+    return _build_node(node, "scheduler", spec, optimizer)
 
 
-def _build_node(node: Mapping[str, Any], spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
+def _build_node(node: Mapping[str, Any], key: str, spec: TrialSpec, optimizer: Optimizer) -> LRScheduler:
+    """Return the scheduler at config key `key`, with its members."""
     target = locate(node["_target_"])
-    args = {name: _argument(name, value, spec, optimizer) for name, value in node["args"].items()}
+    args = {name: _argument(f"{key}.args.{name}", name, value, spec, optimizer) for name, value in node["args"].items()}
     known = [name for name in inspect.signature(target).parameters if name != "optimizer"]
     unknown = [name for name in args if name not in known]
     if unknown:
-        raise ConfigError(f"{unknown[0]}: unknown argument of {node['_target_']}. Allowed: {', '.join(known)}")
+        name = f"{key}.args.{unknown[0]}"
+        raise ConfigError(f"{name}: unknown argument of {node['_target_']}. Allowed: {', '.join(known)}")
     return target(optimizer=optimizer, **args)  # type: ignore[no-any-return]
 
 
-def _argument(name: str, value: Any, spec: TrialSpec, optimizer: Optimizer) -> Any:
-    """Return an argument of the config as torch's class takes it."""
+def _argument(key: str, name: str, value: Any, spec: TrialSpec, optimizer: Optimizer) -> Any:
+    """Return an argument of the config as torch's class takes it. `key` is its config key."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return _build_node(value, spec, optimizer)
+        return _build_node(value, key, spec, optimizer)
     if isinstance(value, list):
-        return [_argument(name, item, spec, optimizer) for item in value]
+        return [_argument(f"{key}[{place}]", name, item, spec, optimizer) for place, item in enumerate(value)]
     if name in FORMULA_ARGUMENTS and value is not None:
-        return _callable_formula(name, str(value), spec)
+        return _callable_formula(key, name, str(value), spec)
     return value
 
 
-def _callable_formula(name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
+def _callable_formula(key: str, name: str, text: str, spec: TrialSpec) -> Callable[[float], float]:
     """Return a formula as the function that torch calls.
 
     Its parameter is the scheduler's step (LambdaLR) or the finished part of a cycle (CyclicLR).
@@ -68,7 +70,7 @@ def _callable_formula(name: str, text: str, spec: TrialSpec) -> Callable[[float]
             return lambda x: scale({**constants, "x": float(x)})
         factor = Formula(text, {*constants, "step", "epoch", "progress"})
     except ValueError as error:
-        raise ConfigError(f"scheduler.args.{name}: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
 
     def factor_at(scheduler_step: float) -> float:
         step = scheduler_step * steps_per_call

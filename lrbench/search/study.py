@@ -95,11 +95,14 @@ class Study:
         return list(self._trials)
 
     def pruning_monitor(self, component: Mapping[str, Any], finished: int) -> PruningMonitor:
-        """Return the pruning callback of a run. It compares with the first `finished` trials."""
+        """Return the pruning callback of a run.
+
+        It compares the run with the first `finished` trials.
+        """
         return PruningMonitor(component, self._study.study_name, self._trials[:finished])
 
     def importances(self) -> dict[str, float]:
-        """Return how much each hyperparameter mattered in the trials so far (see `importances`)."""
+        """Return the importance of each hyperparameter in the trials so far (see `importances`)."""
         complete = [trial for trial in self._trials if trial.state == TrialState.COMPLETE]
         return importances(self._space, [(trial.params, trial.value) for trial in complete if trial.value is not None])
 

@@ -45,7 +45,7 @@ class MlflowStore:
         self._growing: dict[str, str] = {}
         self._unfinished: dict[str, str] = {}  # of another process, which died or is still training them
         self._parents: dict[str, str] = {}  # run id by scheduler
-        self._best: dict[str, str] = {}  # key of the final run that its parent shows, by scheduler
+        self._best: dict[str, str] = {}  # key of the final run that the parent run shows, by scheduler
         self._changed_parents: set[str] = set()  # the schedulers that this process has published
         self._tag_experiment()
         for run in self.runs():

@@ -124,9 +124,8 @@ class Publisher(AbstractContextManager["Publisher"]):
             self.page = mlflow_views.page(store.experiment_id)
             while tasks:
                 is_last = len(tasks) == 1
-                if (
-                    is_last or not self._closes_early
-                ):  # if it closes early, it does only the last task, which ends the open runs
+                # If it closes early, it does only the last task, which ends the open runs.
+                if is_last or not self._closes_early:
                     tasks[0](store)
                 tasks.popleft()
                 self.waiting = len(tasks) + self._queue.qsize()

@@ -15,7 +15,7 @@ ADAMW_BETAS = (0.9, 0.95)
 
 
 def build(spec: TrialSpec, net: nn.Module) -> Optimizers:
-    """Return both optimizers.
+    """Return Muon and AdamW as one object.
 
     Raises ConfigError if the network has filters that are not matrices.
     """

@@ -70,7 +70,7 @@ class RunRecorder:
         self._add(self.steps, f"{part}/accuracy", accuracy)
 
     def end(self, state: Literal["diverged", "pruned"], reason: str) -> None:
-        """Record that the run ends early. The curve of its rate then has the last step."""
+        """Record that the run ends early. The curve of the learning rate includes its last step."""
         self.outcome = Outcome(state, reason)
         if self._points["lr"][-1][0] != self.steps - 1:  # the run ends between two points
             self._add(self.steps - 1, "lr", self.rate)

@@ -33,9 +33,9 @@ def train_one(
 
     `should_continue` is called at each evaluation but the last one, with its number (from 1) and
     its accuracy. If it returns False, the run is pruned. The run saves its state in the file
-    `checkpoint` every `checkpoint_seconds`, and resumes from it. `run_cache` is what the process
-    keeps from run to run; without it, the run loads its data itself. Raises ConfigError if the spec
-    cannot be trained on this machine.
+    `checkpoint` every `checkpoint_seconds`, and resumes from it. `run_cache` holds the data sets
+    and the train step that the process keeps. Without it, the run loads its data itself. Raises
+    ConfigError if the spec cannot be trained on this machine.
     """
     spec = spec.resolved(resolve_device(spec.device))
     assert isinstance(spec.train.threads, int)

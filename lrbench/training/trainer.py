@@ -114,7 +114,10 @@ class Trainer:
 
 
 def _eval_steps(train: TrainSpec) -> set[int]:
-    """Return the numbers of the steps after which the run is evaluated, always with the last."""
+    """Return the numbers of the steps after which the run is evaluated.
+
+    The last step is always among them.
+    """
     interval = train.eval_epochs * train.steps_per_epoch
     numbers = range(1, math.ceil(train.total_steps / interval) + 1)
     steps = {max(1, round(number * interval)) for number in numbers}

@@ -76,7 +76,7 @@ def test_locate_imports_a_class_or_a_function() -> None:
     assert locate("collections.OrderedDict") is OrderedDict
 
 
-HELP = "Check the spelling, and the Python path"
+HELP = "Check the spelling, and that the module is on the Python path"
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def _finish(process: "subprocess.Popen[str]") -> None:
 
 
 def workers(coordinator: int) -> list[int]:
-    """Return the numbers of a sweep's worker processes."""
+    """Return the process ids of a sweep's workers."""
     found = []
     for path in Path(f"/proc/{coordinator}/task").glob("*/children"):
         with suppress(OSError):  # it has ended

@@ -1,4 +1,7 @@
-"""A full disk gives a clear message and damages nothing. The sweep resumes if there is room."""
+"""A full disk gives a clear message and damages nothing.
+
+The sweep resumes if there is room again.
+"""
 
 import os
 import subprocess

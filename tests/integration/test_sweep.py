@@ -187,7 +187,7 @@ def test_without_its_journal_and_its_store_it_comes_back_from_the_results(
     assert _published(runs) == _published(swept / "runs") == 12
 
 
-def test_a_journal_of_another_study_is_made_anew_and_said_so(swept: Path, tmp_path: Path, run_sweep: Command) -> None:
+def test_a_journal_of_another_study_is_rebuilt_with_a_message(swept: Path, tmp_path: Path, run_sweep: Command) -> None:
     shutil.copytree(swept / "runs", tmp_path / "runs")
     journal = tmp_path / "runs" / "smoke" / "study.journal"
     before = stores.studies(journal)

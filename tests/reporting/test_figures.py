@@ -27,7 +27,7 @@ def test_a_missing_figure_has_a_reason(run: Run, tmp_path: Path, seeds: int) -> 
     (tmp_path / "ranks.png").write_bytes(b"of an earlier report")
     blocks = draw_figures(rank_schedulers(results), {}, tmp_path)
     assert list(blocks) == [f"{name}.png" for name in FIGURES]
-    needed = "it needs at least 3 schedulers and 6 shared seeds"
+    needed = "the diagram needs at least 3 schedulers and 6 shared seeds"
     assert blocks["ranks.png"] == Text(f"No critical-difference diagram: {needed} (here 3 and {seeds}).")
     needed = "it needs at least 10 trials per scheduler with different scores"
     assert blocks["importances.png"] == Text(f"No hyperparameter importance: {needed}.")

@@ -49,10 +49,16 @@ def test_the_scale_of_a_cycle_is_a_formula(spec: Spec) -> None:
 
 def test_an_unknown_argument_names_the_allowed_ones(spec: Spec) -> None:
     target = "torch.optim.lr_scheduler.StepLR"
-    message = f"lr_lambda: unknown argument of {target}. Allowed: step_size, gamma, last_epoch"
+    message = f"scheduler.args.lr_lambda: unknown argument of {target}. Allowed: step_size, gamma, last_epoch"
     with pytest.raises(ConfigError) as raised:
         schedule_table(spec("scheduler=lambda", f"scheduler._target_={target}", *LENGTH))
     assert message in str(raised.value)
+
+
+def test_an_unknown_argument_of_a_member_has_its_whole_key(spec: Spec) -> None:
+    member = "{_target_: torch.optim.lr_scheduler.ExponentialLR, args: {gama: 0.9}}"
+    with pytest.raises(ConfigError, match=r"scheduler\.args\.schedulers\[0\]\.args\.gama: unknown argument of torch"):
+        schedule_table(spec("scheduler=chained", f"scheduler.args.schedulers=[{member}]", *LENGTH))
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("adamw", 0.9), ("muon", 0.95)])
