@@ -188,9 +188,22 @@ class _Fast(nn.Module):
         self.head.weight.data /= self.head.weight.data.std()
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.groups(self.stem(self.whiten(x)) + self.bias).amax((2, 3))
+        features = _global_max(self.groups(self.stem(self.whiten(x)) + self.bias))
         logits: Tensor = self.head(features)
         return logits / 9
+
+
+def _global_max(x: Tensor) -> Tensor:
+    """Return the maximum of each channel: from (N, channels, height, width) to (N, channels).
+
+    On an eager CPU it is `amax`, whose gradient is shared by equal maxima. Committed results have
+    these bits. Elsewhere the maximum is pooled with its index: the gradient of `amax` compares x
+    with its maximum, and a compiler may round x differently there. The mask is then empty, and the
+    gradient is 0 / 0 (https://github.com/pytorch/pytorch/issues/195214).
+    """
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return x.amax((2, 3))
+    return F.max_pool2d(x, x.shape[2:]).flatten(1)
 
 
 def _layers(args: _Arguments) -> Iterator[nn.Module]:

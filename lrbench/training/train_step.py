@@ -60,6 +60,7 @@ class TrainStep:
         self.net = network.to(self.device).to(memory_format=torch.channels_last)
         self.captures = 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph_gradients: list[Tensor | None] = []  # of each weight, written by a replay
         self._may_capture = self.device.type == "cuda"
 
     def load(self, network: nn.Module) -> None:
@@ -88,6 +89,7 @@ class TrainStep:
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._graph.replay()
+        self._attach_gradients()
         return self._loss.clone()
 
     def eager(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -117,6 +119,7 @@ class TrainStep:
             eager_gradients = self._gradients()
             with torch.cuda.graph(graph):
                 self._loss = self.eager(self._images, self._labels)
+            self._graph_gradients = [weight.grad for weight in self.net.parameters()]
             graph.replay()
             difference = float((self._gradients() - eager_gradients).norm() / eager_gradients.norm())
         except RuntimeError as error:
@@ -132,6 +135,11 @@ class TrainStep:
             return False
         self._graph = graph
         return True
+
+    def _attach_gradients(self) -> None:
+        """Give the weights the gradients of the graph, which an eager pass has detached."""
+        for weight, gradient in zip(self.net.parameters(), self._graph_gradients, strict=True):
+            weight.grad = gradient
 
     def _gradients(self) -> Tensor:
         """Return a copy of all gradients as one vector."""
