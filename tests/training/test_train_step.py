@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -81,6 +82,52 @@ def test_within_an_epoch_nothing_waits_for_the_device(
     assert len(losses) == run.train.total_steps
     assert all(loss.is_meta for loss in losses)
     assert not transfers.operations
+
+
+class RecordedGraph(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Stands in for a CUDA graph: it records operations, and repeats them into the same tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, out))
+        return out
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, recorded in self.operations:
+            for old, new in zip(tree_leaves(recorded), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():  # views are written already
+                    old.copy_(new)
+
+
+@pytest.fixture
+def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a train step capture on the CPU."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
+    for name in ("Stream", "stream", "current_stream", "device"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+
+
+@pytest.mark.usefixtures("recorded_graphs")
+@pytest.mark.parametrize("overrides", [[], ["model=resnet20", "model.args.width=4"]])
+def test_an_eager_pass_does_not_detach_the_gradients_of_a_graph(spec: Spec, overrides: list[str]) -> None:
+    run = spec("train.precision=float32", *overrides)
+    data = RunCache().dataset(run.data, CPU)
+    step = TrainStep(StepSignature.of(run), build_network(run, data))
+    step._may_capture = True
+    for start in (0, 32, 64):
+        images = Normalize(data, CPU)(data.train.images[start : start + 32])
+        labels = data.train.labels[start : start + 32]
+        loss, gradients = step(images, labels), step._gradients()
+        assert step._graph
+        torch.testing.assert_close(step.eager(images, labels), loss)
+        torch.testing.assert_close(step._gradients(), gradients)
+    assert step.captures == 1
 
 
 @pytest.mark.gpu
