@@ -1,5 +1,7 @@
 """Every network computes the same under torch.compile, in its forward and its backward pass."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,7 @@ def _train(net: nn.Module, images: Tensor, labels: Tensor) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="this machine has no C++ compiler")
 @pytest.mark.parametrize("model", MODELS)
 def test_a_compiled_network_learns_like_an_eager_one(model: str) -> None:
     generator = torch.Generator().manual_seed(0)
