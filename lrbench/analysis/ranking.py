@@ -106,6 +106,11 @@ class Row:
         return sum(run.state == "diverged" for run in self.runs)
 
     @property
+    def unstable(self) -> Sequence[TrialResult]:
+        """The final runs with loss spikes."""
+        return [run for run in self.runs if run.has_loss_spikes]
+
+    @property
     def tied(self) -> bool:
         """True if the scheduler does not differ significantly from the best one."""
         return not self.gap_to_best.significant

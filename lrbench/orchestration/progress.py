@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lrbench.results.result import Progress, TrialResult
 from lrbench.spec import TrialSpec
-from lrbench.text import Log, duration
+from lrbench.text import Log, counted, duration
 
 
 @contextmanager
@@ -70,6 +70,8 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
         self._steps_trained += result.spec.train.total_steps
         metric, accuracy = self._count_done(result)
         outcome = f"{metric} {100 * accuracy:.2f} %" if result.state == "finished" else result.state
+        if result.has_loss_spikes:
+            outcome += f", unstable ({_spikes(result)})"
         seconds = result.train_seconds + result.eval_seconds
         line = f"{self._count()} {run_name(result.spec)}: {outcome} in {seconds:.1f} s{self._time_left()}"
         self._console.print(line, highlight=False, markup=False)
@@ -122,6 +124,14 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
             failed = f", {self._failed} failed" if self._failed else ""
             summary = f"{self._done} of {self._total} done{failed}{self._time_left()}{best}"
         return Group(table, Text(summary, style="bold"))
+
+
+def _spikes(result: TrialResult) -> str:
+    """Return the loss spikes of a run in words."""
+    spikes = result.loss_spikes
+    assert spikes
+    loss = "a NaN loss" if spikes.largest is None else f"loss up to {spikes.largest:.3g}"
+    return f"{loss} in {counted(spikes.steps, 'step')}, the first is step {spikes.first_step}"
 
 
 def run_name(spec: TrialSpec) -> str:

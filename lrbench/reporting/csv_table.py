@@ -10,12 +10,15 @@ from lrbench.results.result import TrialResult
 
 COLUMNS = (
     "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy", "lr",
-    "sampled", "epochs", "steps", "train_seconds", "eval_seconds", "device", "torch",
+    "sampled", "epochs", "steps", "loss_spikes", "train_seconds", "eval_seconds", "device", "torch",
 )  # fmt: skip
 
 
 def as_csv(results: Sequence[TrialResult]) -> str:
-    """Return one row per run, under COLUMNS. Accuracies are fractions. A missing value is empty."""
+    """Return one row per run, under COLUMNS.
+
+    Accuracies are fractions. `loss_spikes` is a number of steps. A missing value is empty.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -38,6 +41,7 @@ def _row(run: TrialResult) -> dict[str, object]:
         "sampled": json.dumps(run.spec.sampled),
         "epochs": run.steps_trained / run.spec.train.steps_per_epoch,
         "steps": run.steps_trained,
+        "loss_spikes": "" if run.loss_spikes is None else run.loss_spikes.steps,
         "train_seconds": round(run.train_seconds, 3),
         "eval_seconds": round(run.eval_seconds, 3),
         "device": run.environment["device"],

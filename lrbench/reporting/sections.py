@@ -76,7 +76,20 @@ def ranking_table(ranking: Ranking) -> Table:
         columns.append("best epoch's test accuracy, %")
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(percent(row.best_epoch.mean) if row.best_epoch else "")
+    if any(row.unstable for row in ranking.rows):
+        columns.append("unstable runs")
+        for cells, row in zip(rows, ranking.rows, strict=True):
+            cells.append(_unstable_runs(row))
     return Table(columns, rows, left=(1,))
+
+
+def _unstable_runs(row: Row) -> str:
+    """Return how many final runs had loss spikes, and the largest loss."""
+    if not row.unstable:
+        return ""
+    losses = [run.loss_spikes.largest for run in row.unstable if run.loss_spikes and run.loss_spikes.largest]
+    largest = f"{max(losses):.3g}" if losses else "NaN"
+    return f"{len(row.unstable)} of {len(row.runs)}, loss up to {largest}"
 
 
 def gap_to_best(row: Row, ranking: Ranking) -> str:
@@ -111,6 +124,11 @@ def _ranking(ranking: Ranking) -> list[Block]:
         words.append(
             "The best epoch's test accuracy is the highest of several evaluations on the test images. It is "
             "optimistic: use it only to compare with tables that report it."
+        )
+    if any(row.unstable for row in ranking.rows):
+        words.append(
+            "In an unstable run, the training loss of a step was NaN or above three times the loss of guessing. Most "
+            "such runs blow up at their start, so a lower peak learning rate or a warm-up may change the ranking."
         )
     if ranking.unranked:
         words.append(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from lrbench.spec import PlainData, TrialSpec
 
@@ -56,10 +56,23 @@ class Curve(PlainData):
     times: list[int]
 
 
+class LossSpikes(PlainData):
+    """The steps of a run whose training loss was NaN or far above the loss of guessing.
+
+    A run often recovers from a blown-up start, and only its accuracy suffers. `first_step` counts
+    from 0. `largest` is the largest finite loss among the spikes, None if all are NaN.
+    """
+
+    steps: NonNegativeInt
+    first_step: NonNegativeInt | None = None
+    largest: float | None = None
+
+
 class TrialResult(PlainData):
     """One training run: its spec, curves, times and environment.
 
-    The curves are `lr`, `train/loss`, `val/loss`, `val/accuracy` and `test/accuracy`.
+    The curves are `lr`, `train/loss`, `val/loss`, `val/accuracy` and `test/accuracy`. `loss_spikes`
+    is None in results of lrbench 0.1, which did not count them.
     """
 
     spec: TrialSpec
@@ -70,11 +83,17 @@ class TrialResult(PlainData):
     eval_seconds: float
     environment: dict[str, str]
     classes: PositiveInt = CLASSES_OF_OLDER_RESULTS
+    loss_spikes: LossSpikes | None = None
 
     @property
     def chance_accuracy(self) -> float:
         """The accuracy of guessing."""
         return 1 / self.classes
+
+    @property
+    def has_loss_spikes(self) -> bool:
+        """True if the training loss of a step was NaN or far above the loss of guessing."""
+        return self.loss_spikes is not None and self.loss_spikes.steps > 0
 
     @property
     def steps_trained(self) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrbench.results.result import Curve, Points, thinned
+from lrbench.results.result import Curve, LossSpikes, Points, thinned
 
 LOSS_POINTS = 100  # of the training loss; each is the mean over the steps since the previous one
+SPIKE_FACTOR = 3  # a loss above this many times the loss of guessing is a spike
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,16 @@ class RunRecorder:
     """The curves of a run as they grow, and its times.
 
     `outcome` is None until the run ends early. Losses stay on the device until an evaluation, so
-    that training never waits for them.
+    that training never waits for them. `loss_spikes` counts the losses far above the loss of
+    guessing one of `classes`.
     """
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, total_steps: int, classes: int) -> None:
         self.steps, self.rate = 0, 0.0
         self.eval_seconds = 0.0  # of all evaluations so far
         self.outcome: Outcome | None = None
+        self.loss_spikes = LossSpikes(steps=0)
+        self._spike_loss = SPIKE_FACTOR * math.log(max(2, classes))
         self._started = time.perf_counter()
         self._losses: list[Tensor] = []  # that are still on the device
         self._block = max(1, math.ceil(total_steps / LOSS_POINTS))
@@ -50,16 +54,33 @@ class RunRecorder:
         self.steps += 1
 
     def flush_losses(self) -> None:
-        """Move the losses from the device into the curve. End the run if one is not finite."""
+        """Move the losses from the device into the curve, and count the spikes.
+
+        End the run if a loss is not finite.
+        """
         losses = torch.stack(self._losses).double().cpu().numpy()
         self._losses.clear()
         first = self.steps - len(losses)
+        self._count_spikes(first, losses)
         for start in range(0, len(losses), self._block):
             block = losses[start : start + self._block]
             if not np.isfinite(block).all():
                 self.end("diverged", f"the loss is not finite after {self.steps} steps")
                 return
             self._add(first + start + len(block), "train/loss", float(block.mean()))
+
+    def _count_spikes(self, first: int, losses: np.ndarray) -> None:
+        """Add the spikes of the steps from number `first` on."""
+        (spikes,) = np.nonzero(~(losses <= self._spike_loss))  # NaN too
+        if not len(spikes):
+            return
+        before = self.loss_spikes
+        finite = [float(loss) for loss in losses[spikes] if math.isfinite(loss)]
+        self.loss_spikes = LossSpikes(
+            steps=before.steps + len(spikes),
+            first_step=first + int(spikes[0]) if before.first_step is None else before.first_step,
+            largest=max([*finite, *([] if before.largest is None else [before.largest])], default=None),
+        )
 
     def add(self, part: Literal["val", "test"], loss: float, accuracy: float) -> None:
         """Record an evaluation. End the run if its loss is not finite."""
@@ -88,13 +109,16 @@ class RunRecorder:
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
         seconds = time.perf_counter() - self._started
         numbers = {"steps": self.steps, "rate": self.rate, "seconds": seconds, "eval_seconds": self.eval_seconds}
-        return {**numbers, "losses": losses, "points": self._points}
+        return {**numbers, "losses": losses, "points": self._points, "loss_spikes": self.loss_spikes.model_dump()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Resume from a checkpoint."""
         self.steps, self.rate = state["steps"], state["rate"]
         self._started, self.eval_seconds = time.perf_counter() - state["seconds"], state["eval_seconds"]
         self._losses, self._points = list(state["losses"].to(device).unbind()), state["points"]
+        self.loss_spikes = LossSpikes.model_validate(
+            state.get("loss_spikes", {"steps": 0})
+        )  # older checkpoints lack it
 
     def latest(self, metric: str) -> float | None:
         """Return the last value of a metric, None if there is no value yet."""

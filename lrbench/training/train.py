@@ -42,7 +42,7 @@ def train_one(
     torch.set_num_threads(spec.train.threads)
     schedule = start_schedule(spec)
     run, checkpointer = Trainer(spec, run_cache or RunCache()), Checkpointer(checkpoint, checkpoint_seconds)
-    recorder = RunRecorder(spec.train.total_steps)
+    recorder = RunRecorder(spec.train.total_steps, run.data.classes)
     if state := checkpointer.load():
         _restore(state, run, recorder, schedule)
         _replay_evaluations(recorder, should_continue)
@@ -62,6 +62,7 @@ def train_one(
         eval_seconds=recorder.eval_seconds,
         environment=run_environment(run.device),
         classes=run.data.classes,
+        loss_spikes=recorder.loss_spikes,
     )
 
 

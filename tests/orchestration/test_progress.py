@@ -1,10 +1,11 @@
 import io
 import threading
 
+import pytest
 from rich.console import Console
 
 from lrbench.orchestration.progress import ProgressBoard, run_name, status_log
-from lrbench.results.result import Curve, Progress, TrialResult
+from lrbench.results.result import Curve, LossSpikes, Progress, TrialResult
 from tests.conftest import Spec
 
 MOVE = Progress(0.5, 0.1, None)
@@ -41,6 +42,16 @@ def test_a_line_for_each_run(spec: Spec) -> None:
         " left"
     )
     assert second == "[3/3] one_cycle final seed 2: failed: no [memory]"
+
+
+@pytest.mark.parametrize(("largest", "loss"), [(452.1, "loss up to 452"), (None, "a NaN loss")])
+def test_a_line_of_an_unstable_run(spec: Spec, largest: float | None, loss: str) -> None:
+    spikes = LossSpikes(steps=12, first_step=3, largest=largest)
+    console, text = _console()
+    with ProgressBoard(console, 1, spec().train.total_steps) as board:
+        board.finish(_result(spec, 0.5).model_copy(update={"loss_spikes": spikes}))
+    outcome = f"test/accuracy 50.00 %, unstable ({loss} in 12 steps, the first is step 3)"
+    assert text.getvalue() == f"[1/1] one_cycle final seed 0: {outcome} in 2.5 s\n"
 
 
 def test_the_time_left_ends_with_the_last_run(spec: Spec) -> None:

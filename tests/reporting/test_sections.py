@@ -7,6 +7,7 @@ import pytest
 from lrbench.analysis.ranking import rank_schedulers
 from lrbench.reporting import report, sections
 from lrbench.results.provenance import commit
+from lrbench.results.result import LossSpikes
 from tests.builders import Run, eight, sweep_folder, sweep_of
 
 
@@ -38,6 +39,19 @@ def test_the_best_epoch_has_a_separate_column(run: Run) -> None:
     assert (table.columns[-1], table.rows[0][-1]) == ("best epoch's test accuracy, %", "80.00")
     columns = sections.ranking_table(rank_schedulers(sweep_of(run, {"cosine": [0.8]}))).columns
     assert "best epoch" not in " ".join(columns)
+
+
+def test_unstable_runs_have_a_column(run: Run) -> None:
+    results = sweep_of(run, {"cosine": [0.8, 0.8], "rex": [0.7, 0.7]})
+    stable = sections.ranking_table(rank_schedulers(results))
+    assert "unstable runs" not in stable.columns
+    spikes = [LossSpikes(steps=2, first_step=1, largest=loss) for loss in (None, 451.7)]
+    rex = [result for result in results if result.spec.scheduler.name == "rex" and result.spec.phase == "final"]
+    unstable = [result.model_copy(update={"loss_spikes": two}) for result, two in zip(rex, spikes, strict=True)]
+    ranking = rank_schedulers([result for result in results if result not in rex] + unstable)
+    table = sections.ranking_table(ranking)
+    assert [row[table.columns.index("unstable runs")] for row in table.rows] == ["", "2 of 2, loss up to 452"]
+    assert "In an unstable run" in "".join(str(block) for block in sections._ranking(ranking))
 
 
 def test_a_whole_report(report_folder: Path) -> None:

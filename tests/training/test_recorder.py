@@ -3,13 +3,14 @@ import math
 import pytest
 import torch
 
+from lrbench.results.result import LossSpikes
 from lrbench.training.recorder import Outcome, RunRecorder
 
 CPU = torch.device("cpu")
 
 
 def _after(steps: int, total_steps: int = 400, loss: float = 2.0) -> RunRecorder:
-    recorder = RunRecorder(total_steps)
+    recorder = RunRecorder(total_steps, classes=10)
     for step in range(steps):
         recorder.add_step(torch.tensor(loss + step), 0.1 * step)
     return recorder
@@ -54,6 +55,34 @@ def test_without_held_out_images_the_loss_is_the_training_loss() -> None:
     assert recorder.latest_loss() == 3.5
 
 
+def test_losses_far_above_chance_are_spikes() -> None:
+    """Three times the loss of guessing one of ten classes is 6.9."""
+    recorder = RunRecorder(400, classes=10)
+    for losses in ([2.3, 6.8, 7.0, 452.0], [30.0, 1.0]):
+        for loss in losses:
+            recorder.add_step(torch.tensor(loss), 0.5)
+        recorder.flush_losses()
+    assert recorder.loss_spikes == LossSpikes(steps=3, first_step=2, largest=452.0)
+    resumed = RunRecorder(400, classes=10)
+    resumed.load_state_dict(recorder.state_dict(), CPU)
+    assert resumed.loss_spikes == recorder.loss_spikes
+
+
+def test_a_nan_is_a_spike_without_a_size() -> None:
+    recorder = _after(3)
+    recorder.add_step(torch.tensor(math.nan), 0.5)
+    recorder.flush_losses()
+    assert recorder.loss_spikes == LossSpikes(steps=1, first_step=3, largest=None)
+
+
+def test_a_checkpoint_without_spikes_can_be_resumed() -> None:
+    state = _after(3).state_dict()
+    del state["loss_spikes"]
+    recorder = RunRecorder(400, classes=10)
+    recorder.load_state_dict(state, CPU)
+    assert (recorder.steps, recorder.loss_spikes.steps) == (3, 0)
+
+
 def test_points_are_new_once() -> None:
     recorder = _after(2)
     assert [step for step, _, _ in recorder.new_points()["lr"]] == [0, 1]
@@ -74,7 +103,7 @@ def test_the_curve_of_the_rate_has_the_last_step_of_a_run_that_ends_early() -> N
 
 
 def test_it_resumes_from_its_state() -> None:
-    first, second = _after(6), RunRecorder(400)
+    first, second = _after(6), RunRecorder(400, classes=10)
     first.eval_seconds = 1.0
     second.load_state_dict({**first.state_dict(), "seconds": 30.0}, CPU)
     assert (second.steps, second.rate, second.eval_seconds, second.outcome) == (6, 0.5, 1.0, None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrbench.results.result import Progress, TrialResult
+from lrbench.results.result import LossSpikes, Progress, TrialResult
 from lrbench.schedules.table import schedule_table
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
@@ -93,8 +93,18 @@ def test_divergence_ends_a_run_early_and_is_marked(spec: Spec) -> None:
     )
     assert (result.state, result.last("val/accuracy"), result.last("test/accuracy")) == ("diverged", 0.1, 0.1)
     assert "not finite" in result.reason
+    assert result.has_loss_spikes
     assert len(result.curves["lr"].steps) < 80
     assert TrialResult.model_validate_json(result.model_dump_json(by_alias=True)) == result
+
+
+def test_a_blown_up_start_is_seen(spec: Spec) -> None:
+    high = "optimizer.lr=100", "optimizer.search.lr.high=200"
+    result = train_one(spec(*high, "scheduler=constant", "train.epochs=4"))
+    assert result.loss_spikes is not None and result.loss_spikes.largest is not None
+    assert (result.state, result.loss_spikes.first_step) == ("finished", 1)
+    assert result.loss_spikes.largest > 3 * np.log(10)
+    assert train_one(spec()).loss_spikes == LossSpikes(steps=0)
 
 
 def test_reports_progress(spec: Spec) -> None:
