@@ -118,8 +118,12 @@ class TrainSpec(PlainData):
     test_curve: bool = False
     precision: Literal["auto", "float32", "bfloat16"]
     threads: PositiveInt | Literal["auto"]
+    graph: Literal["auto", "off"] = "auto"
     total_steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
     steps_per_epoch: PositiveInt
+
+
+NEWER_SETTINGS = {"graph": "auto"}  # of TrainSpec since lrbench 0.2, with their defaults
 
 
 class DeviceInfo(PlainData):
@@ -181,10 +185,14 @@ class TrialSpec(PlainData):
 
     def key(self) -> str:
         """Return a file name that is unique to this spec."""
-        # Runs of lrbench 0.1 had no target in their data. Their keys stay the same because the
-        # target of lrbench's own data is left out.
+        # Keys of older versions of lrbench stay the same: what their specs did not state is left
+        # out if it has its default value.
         own_data = self.data.target == DataSpec.default_target(self.data.name) and not self.data.args
-        described = self.model_dump_json(exclude={"data": {"target", "args"}} if own_data else None)
+        omitted = {
+            "data": {"target", "args"} if own_data else set(),
+            "train": {name for name in NEWER_SETTINGS if getattr(self.train, name) == NEWER_SETTINGS[name]},
+        }
+        described = self.model_dump_json(exclude=omitted)
         digest = hashlib.sha256(described.encode()).hexdigest()[:10]
         trial = "" if self.trial is None else f"-t{self.trial:04d}"
         return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"

@@ -1,4 +1,4 @@
-"""The data sets and the train step that a process keeps from run to run, so that it stays warm."""
+"""The data sets and the train steps that a process keeps from run to run, so that it stays warm."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -10,13 +10,16 @@ from lrbench.config.paths import data_root
 from lrbench.data.dataset import Dataset, load_dataset
 from lrbench.spec import DataSpec, TrialSpec
 from lrbench.text import Log
+from lrbench.training.device_step import DeviceStep, DeviceStepSignature
+from lrbench.training.table_optimizers import table_rules
 from lrbench.training.train_step import StepSignature, TrainStep
 
 MAX_DATASETS = 2  # a sweep has two: for its search and for its final runs
+MAX_DEVICE_STEPS = 4  # for each data set, one with the config's optimizer and one with Schedule-Free
 
 
 class RunCache:
-    """The last data sets on their device, and the last train step with its CUDA graph.
+    """The last data sets on their device, the last train step, and the last device steps.
 
     A process trains one run at a time with it. `root` is the folder of the data files, the default
     cache if None.
@@ -26,6 +29,7 @@ class RunCache:
         self._root = root or data_root()
         self._datasets: OrderedDict[tuple[str, torch.device], Dataset] = OrderedDict()
         self._step: TrainStep | None = None
+        self._device_steps: OrderedDict[DeviceStepSignature, DeviceStep] = OrderedDict()
 
     def dataset(self, spec: DataSpec, device: torch.device, log: Log = print) -> Dataset:
         """Return the data set of `spec` on `device`, loaded unless it is one of the last two.
@@ -43,8 +47,8 @@ class RunCache:
     def train_step(self, spec: TrialSpec, network: nn.Module) -> TrainStep:
         """Return a train step whose network has the weights of `network`.
 
-        If the signature is the previous run's, it is the same step with the same CUDA graph. So the
-        previous run must have ended.
+        If the signature is the previous run's, it is the same step. So the previous run must have
+        ended.
         """
         signature = StepSignature.of(spec)
         if self._step is None or self._step.signature != signature:
@@ -53,3 +57,31 @@ class RunCache:
         else:
             self._step.load(network)
         return self._step
+
+    def device_step(self, spec: TrialSpec, network: nn.Module, data: Dataset) -> DeviceStep | None:
+        """Return a device step at the beginning of a run of `spec`, with the weights of `network`.
+
+        A later run with the same signature gets the same step with its CUDA graph. So the earlier
+        run must have ended. Returns None if the run trains kernel by kernel.
+        """
+        if not uses_device_step(spec):
+            return None
+        groups = table_rules(spec, network)
+        if groups is None:
+            print(f"training without a CUDA graph: it has no form of optimizer={spec.optimizer.name}", flush=True)
+            return None
+        rules = [rule for rule, _ in groups]
+        signature = DeviceStepSignature.of(spec, rules)
+        if signature not in self._device_steps:
+            while len(self._device_steps) >= MAX_DEVICE_STEPS:
+                self._device_steps.popitem(last=False)
+            self._device_steps[signature] = DeviceStep(signature, spec, network, data)
+        self._device_steps.move_to_end(signature)
+        step = self._device_steps[signature]
+        step.start(network, rules)
+        return step
+
+
+def uses_device_step(spec: TrialSpec) -> bool:
+    """Return True if a run trains with a device step, which pays on a GPU only."""
+    return spec.device.startswith("cuda") and spec.train.graph == "auto"

@@ -3,9 +3,11 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lrbench.data.dataset import blank_dataset
+from lrbench.schedules.table import Schedule
 from lrbench.spec import TrialSpec
 from lrbench.training.run_cache import RunCache
 from lrbench.training.trainer import EVAL_BATCH, Trainer
@@ -28,11 +30,11 @@ def measure_throughput(spec: TrialSpec) -> Throughput:
     blank = blank_dataset(spec.data, max(spec.train.batch_size, EVAL_BATCH), torch.device(spec.device))
     train = spec.train.model_copy(update={"total_steps": WARM_UP_STEPS + TIMED_STEPS})
     run = Trainer(spec.model_copy(update={"train": train}), RunCache(), blank)
-    for step, (images, labels) in enumerate(run.batches()):
+    schedule = Schedule(np.full(train.total_steps, spec.optimizer.lr), None)
+    for step, _ in enumerate(run.steps(schedule), 1):
         if step == WARM_UP_STEPS:
             run.evaluate(blank.test)  # waits for the device, because it returns numbers
             started = time.perf_counter()
-        run.step(images, labels)
     run.evaluate(blank.test)
     stepped = time.perf_counter()
     run.evaluate(blank.test)

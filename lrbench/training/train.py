@@ -43,7 +43,7 @@ def train_one(
     schedule = start_schedule(spec)
     run, checkpointer = Trainer(spec, run_cache or RunCache()), Checkpointer(checkpoint, checkpoint_seconds)
     recorder = RunRecorder(spec.train.total_steps, run.data.classes)
-    if state := checkpointer.load():
+    if (state := checkpointer.load()) and _fits(state, run):
         _restore(state, run, recorder, schedule)
         _replay_evaluations(recorder, should_continue)
     reporter = ProgressReporter(on_progress, spec.train.steps_per_epoch)
@@ -76,10 +76,8 @@ def _train(
 ) -> None:
     """Make the steps that `recorder` does not have yet, until the run ends."""
     state = partial(_checkpoint_state, run, recorder, schedule)
-    for step, (images, labels) in enumerate(run.batches(recorder.steps), recorder.steps):
-        run.set_rate(schedule, step)
-        loss = run.step(images, labels)
-        recorder.add_step(loss, run.rate())
+    for loss, rate in run.steps(schedule, recorder.steps):
+        recorder.add_step(loss, rate)
         is_evaluated = recorder.steps in run.eval_steps
         if is_evaluated:
             _evaluate(run, recorder, should_continue)
@@ -129,10 +127,16 @@ def _checkpoint_state(run: Trainer, recorder: RunRecorder, schedule: RateSource)
     return {
         "net": run.net.state_dict(),
         "optimizers": run.optimizers.state_dicts(),
+        "has_device_step": run.device_step is not None,
         "generator": run.epoch_state(recorder.steps),
         "record": recorder.state_dict(),
         "schedule": schedule.state(),
     }
+
+
+def _fits(state: Mapping[str, Any], run: Trainer) -> bool:
+    """Return True if the checkpoint and the run both have a device step, or neither has one."""
+    return bool(state.get("has_device_step", False)) == (run.device_step is not None)
 
 
 def _restore(state: Mapping[str, Any], run: Trainer, recorder: RunRecorder, schedule: RateSource) -> None:

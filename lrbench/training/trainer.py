@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,10 @@ from lrbench.data.batches import Batches, Normalize
 from lrbench.data.dataset import Dataset, Split
 from lrbench.schedules.table import RateSource
 from lrbench.spec import ConfigError, TrainSpec, TrialSpec
-from lrbench.training.optimizers import build_optimizers
+from lrbench.training.device_step import DeviceStep
+from lrbench.training.optimizers import Optimizers, build_optimizers
 from lrbench.training.run_cache import RunCache
+from lrbench.training.table_optimizers import TableOptimizer
 
 EVAL_BATCH = 500
 REFRESH_IMAGES = 4000  # training images that give BatchNorm new statistics
@@ -32,53 +35,97 @@ class Trainer:
         self.spec, self.device = spec, torch.device(spec.device)
         self.data = data or run_cache.dataset(spec.data, self.device)
         self.normalize = Normalize(self.data, self.device)
-        self.train_step = run_cache.train_step(spec, build_network(spec, self.data))
+        network = build_network(spec, self.data)
+        self.device_step = run_cache.device_step(spec, network, self.data)
+        self.train_step = self.device_step.train_step if self.device_step else run_cache.train_step(spec, network)
         self.net = self.train_step.net
-        self.optimizers = build_optimizers(spec, self.net)
+        self.optimizers: Optimizers | TableOptimizer
+        self.optimizers = self.device_step.optimizer if self.device_step else build_optimizers(spec, self.net)
+        self.steps_per_epoch = len(self.data.train) // spec.train.batch_size
         self.generator = seeded_generator(spec.seed, "batches")
         self.generator_state: Tensor | None = None  # at the beginning of the epoch
         self.eval_steps = _eval_steps(spec.train)
 
+    @property
+    def torch_optimizers(self) -> Optimizers:
+        """The optimizers of a run without a device step."""
+        assert isinstance(self.optimizers, Optimizers), "this run has a device step"
+        return self.optimizers
+
+    def steps(self, schedule: RateSource, start: int = 0) -> Iterator[tuple[Tensor, float]]:
+        """Make the steps of the run from number `start` on.
+
+        Yields the loss of each step, a tensor () on the device, and its learning rate.
+        """
+        if self.device_step:
+            yield from self._device_steps(self.device_step, schedule, start)
+            return
+        for step, (images, labels) in enumerate(self.batches(start), start):
+            self.set_rate(schedule, step)
+            yield self.step(images, labels), self.rate()
+
     def batches(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the images and labels of each step of the run, from step `start` on."""
-        train = self.spec.train
-        source = Batches(self.data, self.spec.data, train.batch_size, self.generator)
+        source = self._batch_source()
+        for epoch, steps in self._epochs(start):
+            yield from islice(source.epoch(epoch, steps.start % self.steps_per_epoch), len(steps))
+
+    def _batch_source(self) -> Batches:
+        source = Batches(self.data, self.spec.data, self.spec.train.batch_size, self.generator)
         if self.generator_state is not None:
             self.generator.set_state(self.generator_state)
-        remaining = train.total_steps - start
-        epoch, first = divmod(start, train.steps_per_epoch)
-        while remaining:
+        return source
+
+    def _epochs(self, start: int) -> Iterator[tuple[int, range]]:
+        """Yield the number and the steps of each epoch, from step `start` on."""
+        while start < self.spec.train.total_steps:
             self.generator_state = self.generator.get_state()
-            for batch in source.epoch(epoch, first):
-                yield batch
-                remaining -= 1
-                if not remaining:
-                    return
-            epoch, first = epoch + 1, 0
+            epoch = start // self.steps_per_epoch
+            end = min((epoch + 1) * self.steps_per_epoch, self.spec.train.total_steps)
+            yield epoch, range(start, end)
+            start = end
+
+    def _device_steps(
+        self, device_step: DeviceStep, schedule: RateSource, start: int
+    ) -> Iterator[tuple[Tensor, float]]:
+        source, optimizer = self._batch_source(), device_step.optimizer
+        for epoch, steps in self._epochs(start):
+            device_step.load_epoch(source.draw(epoch), steps.start % self.steps_per_epoch)
+            for part in _split(steps, self.eval_steps):  # an evaluation may change the next rates
+                rates = [schedule.rate(step) for step in part]
+                momenta = [None if schedule.momentum is None else float(schedule.momentum[step]) for step in part]
+                rows, counters = optimizer.rows(rates, momenta, optimizer.counters)
+                device_step.load_rows(part.start % self.steps_per_epoch, rows)
+                for rate, after in zip(rates, counters, strict=True):
+                    self.net.train()
+                    optimizer.before_step()
+                    loss = device_step()
+                    optimizer.counters = after
+                    yield loss, rate
 
     def epoch_state(self, steps: int) -> Tensor | None:
         """Return the generator's state at the beginning of the current epoch, after `steps` steps.
 
         Between two epochs, this is the state at the beginning of the next one.
         """
-        in_epoch = steps % self.spec.train.steps_per_epoch > 0
+        in_epoch = steps % self.steps_per_epoch > 0
         return self.generator_state if in_epoch else self.generator.get_state()
 
     def set_rate(self, schedule: RateSource, step: int) -> None:
         """Set the learning rate of a step, and the momentum if the schedule has one."""
         momentum = None if schedule.momentum is None else float(schedule.momentum[step])
-        self.optimizers.set_rate(schedule.rate(step), momentum)
+        self.torch_optimizers.set_rate(schedule.rate(step), momentum)
 
     def rate(self) -> float:
         """Return the learning rate of the weights in the last step."""
-        return self.optimizers.rate()
+        return self.torch_optimizers.rate()
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Make one optimizer step and return its loss, a tensor () on the device."""
+        """Make one step kernel by kernel, and return its loss, a tensor () on the device."""
         self.net.train()
-        self.optimizers.before_step()
+        self.torch_optimizers.before_step()
         loss = self.train_step(images, labels)
-        self.optimizers.step()
+        self.torch_optimizers.step()
         return loss
 
     def weights_are_finite(self) -> bool:
@@ -111,6 +158,18 @@ class Trainer:
             loss += F.cross_entropy(outputs, labels, reduction="sum")
             correct += (outputs.argmax(1) == labels).sum()
         return loss.item() / len(split), correct.item() / len(split)
+
+
+def _split(steps: range, ends: set[int]) -> Iterator[range]:
+    """Yield the parts of `steps` that end with the steps after which the run is evaluated.
+
+    >>> list(_split(range(20, 30), {5, 25, 40}))
+    [range(20, 25), range(25, 30)]
+    """
+    start = steps.start
+    for end in [*sorted(end for end in ends if end in range(steps.start + 1, steps.stop)), steps.stop]:
+        yield range(start, end)
+        start = end
 
 
 def _eval_steps(train: TrainSpec) -> set[int]:

@@ -58,7 +58,7 @@ class Fused:
         self.statistics = {name: self.state[name] for name in buffers}
         named = {weight: name for name, weight in net.named_parameters()}
         self.groups = {
-            named[weight]: group for group in self.run.optimizers.parameter_groups() for weight in group["params"]
+            named[weight]: group for group in self.run.torch_optimizers.parameter_groups() for weight in group["params"]
         }
 
     def train(self) -> list[float]:
@@ -121,7 +121,8 @@ def measure(overrides: list[str], at_once: int, rounds: int) -> dict[str, Any]:
     """Return the seconds per run in both ways, for runs with the same seed."""
     with gpu.configs():
         runs = [spec.model_copy(update={"seed": 1}) for spec in gpu.specs(overrides, at_once)]
-    fused = Fused(runs)
+        by_kernel = gpu.specs([*overrides, "train.graph=off"], at_once)
+    fused = Fused([spec.model_copy(update={"seed": 1}) for spec in by_kernel])
     run_cache = RunCache()
     train_one(runs[0], run_cache=run_cache)  # a warm-up of both ways, which is not counted
     fused.train()

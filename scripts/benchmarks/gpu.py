@@ -62,8 +62,9 @@ def prepare(kind: str, spec: TrialSpec, run_cache: RunCache) -> None:
     """Prepare `run_cache` for runs of `kind`. The first run then compiles, so it does not count."""
     spec = spec.resolved(resolve_device(spec.device))
     data = run_cache.dataset(spec.data, torch.device(spec.device))
-    step = run_cache.train_step(spec, build_network(spec, data))
-    step._may_capture = step._may_capture and kind != "eager"
+    network = build_network(spec, data)
+    device_step = run_cache.device_step(spec, network, data)
+    step = device_step.train_step if device_step else run_cache.train_step(spec, network)
     torch.backends.cudnn.benchmark = kind == "graph-cudnn"
     if kind == "compiled-graph":
         step.net.compile()
@@ -72,7 +73,7 @@ def prepare(kind: str, spec: TrialSpec, run_cache: RunCache) -> None:
 def train(kind: str, overrides: list[str], runs: int) -> tuple[float, float, list[float]]:
     """Return the start of the first counted run, the end of the last one, and the accuracies."""
     with configs():
-        warm_up, *counted = specs(overrides, runs + 1)
+        warm_up, *counted = specs([*overrides, *(["train.graph=off"] if kind == "eager" else [])], runs + 1)
     run_cache = RunCache()
     prepare(kind, warm_up, run_cache)
     train_one(warm_up, run_cache=run_cache)

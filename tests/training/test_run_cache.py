@@ -34,16 +34,14 @@ def _step(run_cache: RunCache, run: TrialSpec) -> TrainStep:
 
 
 def test_runs_with_one_signature_share_a_train_step(spec: Spec) -> None:
-    """Also its network, which a CUDA graph knows by its address, and so its captures."""
     run_cache = RunCache()
     first = _step(run_cache, spec())
-    net, captures = first.net, first.captures
+    net = first.net
     others = ("scheduler=rex", "seed=5", "optimizer=adamw", "train.epochs=3", "optimizer.weight_decay=0")
     for overrides in ([], others, ["data.train_images=100"], ["data.crop_padding=2"]):
         step = _step(run_cache, spec(*overrides))
         assert step is first
         assert step.net is net
-        assert step.captures == captures == 0  # there is nothing to capture on a CPU
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
     for images, labels in trainer.batches():
         trainer.step(images, labels)
     weight = trainer.net.get_parameter("head.weight")
-    y, z = weight.detach().clone(), trainer.optimizers._optimizers[0].state[weight]["z"].clone()
+    y, z = weight.detach().clone(), trainer.torch_optimizers._optimizers[0].state[weight]["z"].clone()
     score = trainer.evaluate(trainer.data.test)
     torch.testing.assert_close(0.8 * weight.detach() + 0.2 * z, y, rtol=0, atol=1e-6)
     assert not torch.allclose(weight, y)
@@ -38,7 +38,7 @@ def test_schedule_free_is_evaluated_at_its_average(spec: Spec) -> None:
     by_hand = torch.stack([images.mean((0, 2, 3)) for images in inputs]).mean(0)
     torch.testing.assert_close(refreshed, by_hand, rtol=0, atol=1e-4)
     trainer.step(images=trainer.normalize(trainer.data.train.images[:32]), labels=trainer.data.train.labels[:32])
-    assert trainer.net.training and trainer.optimizers.parameter_groups()[0]["train_mode"]
+    assert trainer.net.training and trainer.torch_optimizers.parameter_groups()[0]["train_mode"]
 
 
 def test_schedule_free_without_its_package(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_the_arguments_reach_the_optimizer(spec: Spec) -> None:
     """The two powers and beta are arguments of the scheduler, the rest is of the optimizer."""
     arguments = ("scheduler.args.beta=0.8", "scheduler.args.average_power=1.5", "scheduler.args.rate_power=1.0")
     run = spec("scheduler=schedule_free", "optimizer=adamw", *arguments).resolved(resolve_device("cpu"))
-    for group in Trainer(run, RunCache()).optimizers.parameter_groups():
+    for group in Trainer(run, RunCache()).torch_optimizers.parameter_groups():
         assert group["betas"] == (0.8, run.optimizer.args["betas"][1])
         assert (group["r"], group["weight_lr_power"]) == (1.5, 1.0)
 

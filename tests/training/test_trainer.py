@@ -20,14 +20,14 @@ def test_momentum_in_training_is_the_table(spec: Spec) -> None:
     assert schedule.momentum is not None
     for step in range(3):
         trainer.set_rate(schedule, step)
-        assert trainer.optimizers.parameter_groups()[0]["momentum"] == schedule.momentum[step]
+        assert trainer.torch_optimizers.parameter_groups()[0]["momentum"] == schedule.momentum[step]
 
 
 def test_the_rate_of_a_group_is_its_factor_times_the_scheduled_rate(spec: Spec) -> None:
     run = spec("scheduler=constant", "optimizer.lr=0.25", "optimizer.bias_lr_factor=16").resolved(resolve_device("cpu"))
     trainer = Trainer(run, RunCache())
     trainer.set_rate(schedule_table(run), 0)
-    assert [group["lr"] for group in trainer.optimizers.parameter_groups()] == [0.25, 4.0]
+    assert [group["lr"] for group in trainer.torch_optimizers.parameter_groups()] == [0.25, 4.0]
     assert trainer.rate() == 0.25
 
 

@@ -1,0 +1,178 @@
+"""A whole training step on the device, as one CUDA graph that the runs of a process share.
+
+The host's part of a step is one launch
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lrbench.data.batches import Crops, EpochDraws
+from lrbench.data.dataset import Dataset
+from lrbench.spec import TrialSpec
+from lrbench.training.table_optimizers import Rule, TableOptimizer, table_rules
+from lrbench.training.train_step import StepSignature, TrainStep
+
+WARM_UP_STEPS = 3  # before a capture, so that cuDNN and cuBLAS have allocated their workspaces
+GRADIENT_TOLERANCE = 0.02  # largest relative difference between the gradients of a replay and of the eager step
+UPDATE_TOLERANCE = 0.1  # the same for the new weights; Muon enlarges small differences of the gradients
+
+
+@dataclass(frozen=True)
+class DeviceStepSignature:
+    """The properties that two runs must share to use one device step.
+
+    Schedules, learning rates, momenta, weight decay, lengths and seeds may differ.
+    """
+
+    step: StepSignature
+    data: str  # the graph knows its images by their address
+    rules: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: TrialSpec, rules: Sequence[Rule]) -> "DeviceStepSignature":
+        """Return the signature of a resolved spec."""
+        return cls(StepSignature.of(spec), spec.data.model_dump_json(), tuple(rule.kind() for rule in rules))
+
+
+class DeviceStep:
+    """Crop, flip, normalise, forward pass, backward pass and optimizer, without the host.
+
+    The batches of an epoch and the scalars of the optimizer are tables on the device. The step
+    reads the row that its counter `position` names, and then adds 1 to the counter. On a GPU, the
+    first step is captured as a CUDA graph, which all later steps replay. If the graph does not
+    reproduce the eager step, or the capture fails, the step stays eager. Examples are networks that
+    draw random numbers or wait for the device.
+    """
+
+    def __init__(self, signature: DeviceStepSignature, spec: TrialSpec, network: nn.Module, data: Dataset) -> None:
+        self.signature, self.train_step = signature, TrainStep(signature.step, network)
+        groups = table_rules(spec, self.train_step.net)  # of the weights on the device
+        assert groups
+        self.optimizer = TableOptimizer(groups)
+        self.captures = 0
+        self.may_capture = True
+        self.graph: torch.cuda.CUDAGraph | None = None
+        device, batch = self.train_step.device, signature.step.batch_size
+        steps = len(data.train) // batch  # of an epoch
+        self._crops, self._labels = Crops(data, spec.data.crop_padding), data.train.labels
+        self._order = torch.zeros(steps, batch, dtype=torch.int64, device=device)
+        self._shifts = torch.zeros(steps, 2, batch, dtype=torch.int64, device=device)
+        self._flips = torch.zeros(steps, batch, dtype=torch.bool, device=device)
+        self._rows = torch.zeros(steps, self.optimizer.width, device=device)
+        self._position = torch.zeros(1, dtype=torch.int64, device=device)
+        self._loss = torch.zeros((), device=device)
+        self._gradients: list[Tensor] = []  # of the last eager or captured step, in the order of the optimizer
+
+    def start(self, network: nn.Module, rules: Sequence[Rule]) -> None:
+        """Start another run, in place: the graph knows its tensors by their addresses."""
+        self.train_step.load(network)
+        self.optimizer.start(rules)
+
+    def load_epoch(self, draws: EpochDraws, first: int) -> None:
+        """Load the batches of an epoch. The next step is number `first` of the epoch."""
+        by_step = draws.in_batches(self.signature.step.batch_size)
+        for table, values in (
+            (self._order, by_step.order),
+            (self._shifts, by_step.shifts),
+            (self._flips, by_step.flips),
+        ):
+            self._copy(table, values)
+        self._position.fill_(first)
+
+    def load_rows(self, first: int, rows: Sequence[Sequence[float]]) -> None:
+        """Load the scalars of the optimizer for the steps of the epoch from number `first` on."""
+        self._copy(self._rows[first : first + len(rows)], torch.tensor(rows, dtype=torch.float32))
+
+    def __call__(self) -> Tensor:
+        """Make the next step of the epoch, and return its loss, a tensor () on the device."""
+        if self.may_capture and not self.graph:
+            self.may_capture = self._capture()
+        if self.graph:
+            self.graph.replay()
+        else:
+            self.eager()
+        return self._loss.clone()
+
+    def eager(self) -> None:
+        """Make the next step of the epoch without a graph, kernel by kernel."""
+        chosen, shifts, flips, row = (
+            table.index_select(0, self._position).squeeze(0)
+            for table in (self._order, self._shifts, self._flips, self._rows)
+        )
+        parameters = self.optimizer.parameters
+        loss = self.train_step.loss(self._crops(chosen, shifts, flips), self._labels.index_select(0, chosen))
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        self._gradients = [
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(parameters, gradients, strict=True)
+        ]
+        self.optimizer.update(self._gradients, row)
+        self._position.add_(1)
+        self._loss.copy_(loss.detach())
+
+    def _copy(self, table: Tensor, values: Tensor) -> None:
+        """Copy values of the host into a table. The host does not wait for the device."""
+        pinned = values.pin_memory() if table.is_cuda else values
+        table.copy_(pinned, non_blocking=True)
+
+    def _state(self) -> list[Tensor]:
+        """Return the tensors that a step changes."""
+        return [*self.optimizer.tensors(), *self.train_step.net.buffers(), self._position, self._loss]
+
+    def _capture(self) -> bool:
+        """Capture the step. Return True if the graph reproduces it. The state does not change."""
+        self.captures += 1
+        before, row = [tensor.clone() for tensor in self._state()], self._rows.clone()
+        # A schedule may begin at a rate of 0, which would hide an error of the update.
+        self._rows[:] = torch.tensor(self.optimizer.probe(), device=row.device)
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        try:
+            with torch.cuda.device(self.train_step.device):
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    for _ in range(WARM_UP_STEPS):
+                        self._restore(before)
+                        self.eager()
+                torch.cuda.current_stream().wait_stream(stream)
+                eager = self._gradient_and_update(before)
+                self._restore(before)
+                with torch.cuda.graph(graph):
+                    self.eager()
+                self._restore(before)
+                graph.replay()
+                differences = [
+                    float((replayed - expected).norm() / expected.norm())
+                    for replayed, expected in zip(self._gradient_and_update(before), eager, strict=True)
+                ]
+        except RuntimeError as error:
+            print(f"training without a CUDA graph: {error}", flush=True)
+            return False
+        finally:
+            self._restore(before)
+            self._rows.copy_(row)
+        if not (differences[0] <= GRADIENT_TOLERANCE and differences[1] <= UPDATE_TOLERANCE):
+            percents = " and ".join(f"{100 * difference:.1f} %" for difference in differences)
+            print(
+                f"training without a CUDA graph: its gradients and weights differ from the eager ones by {percents}",
+                flush=True,
+            )
+            return False
+        self.graph = graph
+        return True
+
+    def _gradient_and_update(self, before: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the last step as a vector.
+
+        Also return what the step added to the weights and to the buffers of the optimizer.
+        """
+        tensors = self.optimizer.tensors()
+        update = torch.cat([after - old for after, old in zip(tensors, before[: len(tensors)], strict=True)])
+        return torch.cat([gradient.detach().flatten() for gradient in self._gradients]), update
+
+    def _restore(self, before: Sequence[Tensor]) -> None:
+        for tensor, old in zip(self._state(), before, strict=True):
+            tensor.copy_(old)
