@@ -119,11 +119,12 @@ class TrainSpec(PlainData):
     precision: Literal["auto", "float32", "bfloat16"]
     threads: PositiveInt | Literal["auto"]
     graph: Literal["auto", "off"] = "auto"
+    compile: Literal["auto", "off", "on"] = "auto"
     total_steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
     steps_per_epoch: PositiveInt
 
 
-NEWER_SETTINGS = {"graph": "auto"}  # of TrainSpec since lrbench 0.2, with their defaults
+NEWER_SETTINGS = {"graph": "auto", "compile": "auto"}  # of TrainSpec since lrbench 0.2, with their defaults
 
 
 class DeviceInfo(PlainData):

@@ -33,7 +33,7 @@ class Inline:
         from lrbench.training.preflight import preflight  # imports torch, which takes seconds
         from lrbench.training.run_cache import RunCache
 
-        self._run_cache = RunCache(self._workspace.data_root)
+        self._run_cache = RunCache(self._workspace.data_root, compilation_pays=self._workspace.compilation_pays(1))
         return preflight(specs, self._run_cache, log)
 
     def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:

@@ -136,6 +136,7 @@ class LocalWorkers:
                 checkpoint_seconds=self._settings.checkpoint_seconds,
                 on_progress=job.on_progress,
                 should_continue=job.monitor(),
+                compilation_pays=self._workspace.compilation_pays(len(self._workers)),
             )
             if result is not None:
                 return result

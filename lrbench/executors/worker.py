@@ -83,6 +83,7 @@ def _train(request: dict[str, Any], answer: Answer, requests: Requests, run_cach
     monitor: ShouldContinue | None = should_continue if request["monitored"] else None
     try:
         spec = TrialSpec.model_validate(request["train"])
+        run_cache.compilation_pays = request["compilation_pays"]
         result = train_one(
             spec,
             lambda progress: answer(progress=progress.as_json()),

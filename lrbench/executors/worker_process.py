@@ -65,6 +65,8 @@ class WorkerProcess:
         checkpoint_seconds: float,
         on_progress: OnProgress,
         should_continue: ShouldContinue | None,
+        *,
+        compilation_pays: bool = False,
     ) -> TrialResult | None:
         """Return the result of a run, None if the process dies. Raises RunError if it fails."""
         request = {
@@ -72,6 +74,7 @@ class WorkerProcess:
             "checkpoint": str(checkpoint),
             "checkpoint_seconds": checkpoint_seconds,
             "monitored": should_continue is not None,
+            "compilation_pays": compilation_pays,
         }
         for message in self._messages(request, self.silence_seconds):
             if "progress" in message:

@@ -119,7 +119,8 @@ class Plan:
 
     def executor(self) -> Executor:
         """Return a new executor, which has started nothing yet. Raises ConfigError."""
-        workspace = Workspace(self.folder / "logs", self.folder / "checkpoints", data_root(self.shared.data.root))
+        root = data_root(self.shared.data.root)
+        workspace = Workspace(self.folder / "logs", self.folder / "checkpoints", root, self.steps)
         return build_executor(self.settings.executor, workspace)
 
     def concurrency(self, device: DeviceInfo) -> int:

@@ -33,9 +33,13 @@ class DeviceStepSignature:
     rules: tuple[str, ...]
 
     @classmethod
-    def of(cls, spec: TrialSpec, rules: Sequence[Rule]) -> "DeviceStepSignature":
+    def of(cls, spec: TrialSpec, rules: Sequence[Rule], *, compilation_pays: bool = False) -> "DeviceStepSignature":
         """Return the signature of a resolved spec."""
-        return cls(StepSignature.of(spec), spec.data.model_dump_json(), tuple(rule.kind() for rule in rules))
+        return cls(
+            StepSignature.of(spec, compilation_pays=compilation_pays),
+            spec.data.model_dump_json(),
+            tuple(rule.kind() for rule in rules),
+        )
 
 
 class DeviceStep:
@@ -53,10 +57,12 @@ class DeviceStep:
         groups = table_rules(spec, self.train_step.net)  # of the weights on the device
         assert groups
         self.optimizer = TableOptimizer(groups)
+        self._forward = signature.step.compiled(self._loss_of)
+        self._update = signature.step.compiled(self.optimizer.update)
         self.captures = 0
-        self.may_capture = True
         self.graph: torch.cuda.CUDAGraph | None = None
         device, batch = self.train_step.device, signature.step.batch_size
+        self._may_capture = can_capture(device)
         steps = len(data.train) // batch  # of an epoch
         self._crops, self._labels = Crops(data, spec.data.crop_padding), data.train.labels
         self._order = torch.zeros(steps, batch, dtype=torch.int64, device=device)
@@ -89,8 +95,8 @@ class DeviceStep:
 
     def __call__(self) -> Tensor:
         """Make the next step of the epoch, and return its loss, a tensor () on the device."""
-        if self.may_capture and not self.graph:
-            self.may_capture = self._capture()
+        if self._may_capture and not self.graph:
+            self._may_capture = self._capture()
         if self.graph:
             self.graph.replay()
         else:
@@ -104,15 +110,19 @@ class DeviceStep:
             for table in (self._order, self._shifts, self._flips, self._rows)
         )
         parameters = self.optimizer.parameters
-        loss = self.train_step.loss(self._crops(chosen, shifts, flips), self._labels.index_select(0, chosen))
+        loss = self._forward(chosen, shifts, flips)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         self._gradients = [
             torch.zeros_like(parameter) if gradient is None else gradient
             for parameter, gradient in zip(parameters, gradients, strict=True)
         ]
-        self.optimizer.update(self._gradients, row)
+        self._update(self._gradients, row)
         self._position.add_(1)
         self._loss.copy_(loss.detach())
+
+    def _loss_of(self, chosen: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
+        """Return the loss of the chosen images, shifted and mirrored."""
+        return self.train_step.loss(self._crops(chosen, shifts, flips), self._labels.index_select(0, chosen))
 
     def _copy(self, table: Tensor, values: Tensor) -> None:
         """Copy values of the host into a table. The host does not wait for the device."""
@@ -176,3 +186,8 @@ class DeviceStep:
     def _restore(self, before: Sequence[Tensor]) -> None:
         for tensor, old in zip(self._state(), before, strict=True):
             tensor.copy_(old)
+
+
+def can_capture(device: torch.device) -> bool:
+    """Return True if a device has CUDA graphs."""
+    return device.type == "cuda"

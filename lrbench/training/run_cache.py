@@ -10,6 +10,7 @@ from lrbench.config.paths import data_root
 from lrbench.data.dataset import Dataset, load_dataset
 from lrbench.spec import DataSpec, TrialSpec
 from lrbench.text import Log
+from lrbench.training.compilation import keep_compiled_code
 from lrbench.training.device_step import DeviceStep, DeviceStepSignature
 from lrbench.training.table_optimizers import table_rules
 from lrbench.training.train_step import StepSignature, TrainStep
@@ -22,11 +23,12 @@ class RunCache:
     """The last data sets on their device, the last train step, and the last device steps.
 
     A process trains one run at a time with it. `root` is the folder of the data files, the default
-    cache if None.
+    cache if None. `compilation_pays` is True if the process will make many steps.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self._root = root or data_root()
+    def __init__(self, root: Path | None = None, *, compilation_pays: bool = False) -> None:
+        self._root, self.compilation_pays = root or data_root(), compilation_pays
+        keep_compiled_code(self._root)
         self._datasets: OrderedDict[tuple[str, torch.device], Dataset] = OrderedDict()
         self._step: TrainStep | None = None
         self._device_steps: OrderedDict[DeviceStepSignature, DeviceStep] = OrderedDict()
@@ -50,7 +52,7 @@ class RunCache:
         If the signature is the previous run's, it is the same step. So the previous run must have
         ended.
         """
-        signature = StepSignature.of(spec)
+        signature = StepSignature.of(spec, compilation_pays=self.compilation_pays)
         if self._step is None or self._step.signature != signature:
             self._step = None  # frees its memory before the next one is built
             self._step = TrainStep(signature, network)
@@ -71,7 +73,7 @@ class RunCache:
             print(f"training without a CUDA graph: it has no form of optimizer={spec.optimizer.name}", flush=True)
             return None
         rules = [rule for rule, _ in groups]
-        signature = DeviceStepSignature.of(spec, rules)
+        signature = DeviceStepSignature.of(spec, rules, compilation_pays=self.compilation_pays)
         if signature not in self._device_steps:
             while len(self._device_steps) >= MAX_DEVICE_STEPS:
                 self._device_steps.popitem(last=False)

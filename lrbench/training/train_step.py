@@ -1,14 +1,16 @@
 """The forward and backward pass of a network, in the precision of its run."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrbench.spec import TrialSpec
+from lrbench.training.compilation import Compiled, compiles
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,12 @@ class StepSignature:
     label_smoothing: float
     precision: str
     device: str
+    compile: Literal["no", "try", "must"]
 
     @classmethod
-    def of(cls, spec: TrialSpec) -> "StepSignature":
+    def of(cls, spec: TrialSpec, *, compilation_pays: bool = False) -> "StepSignature":
         """Return the signature of a resolved spec."""
+        compiled = compiles(spec, pays=compilation_pays)
         train = spec.train
         return cls(
             data=spec.data.model_dump_json(include={"target", "args"}),
@@ -36,15 +40,21 @@ class StepSignature:
             label_smoothing=train.label_smoothing,
             precision=train.precision,
             device=spec.device,
+            compile=("must" if spec.train.compile == "on" else "try") if compiled else "no",
         )
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, compiled at its first call if the runs are."""
+        return function if self.compile == "no" else Compiled(function, required=self.compile == "must")
 
 
 class TrainStep:
-    """A network with its forward and backward pass, kernel by kernel."""
+    """A network with its forward and backward pass."""
 
     def __init__(self, signature: StepSignature, network: nn.Module) -> None:
         self.signature, self.device = signature, torch.device(signature.device)
         self.net = network.to(self.device).to(memory_format=torch.channels_last)
+        self._loss = signature.compiled(self.loss)
 
     def load(self, network: nn.Module) -> None:
         """Copy the weights of `network` in place."""
@@ -68,6 +78,6 @@ class TrainStep:
         """Return the loss of a batch, and set the gradients."""
         for weight in self.net.parameters():
             weight.grad = None
-        loss = self.loss(images, labels)
+        loss: Tensor = self._loss(images, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -14,6 +14,7 @@ from lrbench.data.dataset import Dataset
 from lrbench.results.result import TrialResult
 from lrbench.schedules.table import start_schedule
 from lrbench.spec import TrialSpec
+from lrbench.training import device_step as device_step_module
 from lrbench.training import run_cache as run_cache_module
 from lrbench.training import trainer as trainer_module
 from lrbench.training.device import resolve_device
@@ -43,6 +44,7 @@ OPTIMIZERS = (
 def device_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs on the CPU train with a device step and a recorded graph."""
     monkeypatch.setattr(run_cache_module, "uses_device_step", lambda spec: spec.train.graph == "auto")
+    monkeypatch.setattr(device_step_module, "can_capture", lambda device: True)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", RecordedGraph)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
     for name in ("Stream", "stream", "current_stream", "device"):
@@ -156,8 +158,6 @@ def test_within_an_epoch_nothing_waits_for_the_device(
     for optimizer in (torch.optim.SGD, torch.optim.AdamW):
         monkeypatch.setattr(optimizer, "__init__", unfused(optimizer.__init__))
     on_meta = Trainer(run.model_copy(update={"device": "meta"}), RunCache())
-    if on_meta.device_step:
-        on_meta.device_step.may_capture = False
     steps = on_meta.steps(start_schedule(run))
     losses = [next(steps)[0]]
     with Transfers() as transfers:

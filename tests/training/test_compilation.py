@@ -1,0 +1,97 @@
+"""Compiled training is eager training, up to rounding."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrbench.executors.executor import STEPS_THAT_PAY, Workspace
+from lrbench.spec import ConfigError
+from lrbench.training import run_cache as run_cache_module
+from lrbench.training.compilation import Compiled, compiles
+from lrbench.training.run_cache import RunCache
+from lrbench.training.train import train_one
+from tests.conftest import Spec
+
+compiler = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="this machine has no C++ compiler"
+)
+CLOSE = 0.05  # relative difference of the losses; bfloat16 has 8 bits
+MODELS = (
+    ["model=fast", "model.args.width=0.125"],
+    ["model=fast_quarter", "model.args.width=0.125"],
+    ["model=resnet20", "model.args.width=4"],
+)
+
+
+def _losses(spec: Spec, *overrides: str) -> list[float]:
+    result = train_one(spec("train.precision=bfloat16", "train.epochs=0.2", "optimizer.lr=0.05", *overrides))
+    assert result.state == "finished"
+    return result.curves["train/loss"].values
+
+
+@compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS, ids=" ".join)
+def test_a_compiled_network_learns_like_an_eager_one(spec: Spec, model: list[str]) -> None:
+    assert _losses(spec, "train.compile=on", *model) == pytest.approx(_losses(spec, *model), rel=CLOSE)
+
+
+@compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [["optimizer=adamw"], ["scheduler=schedule_free"]], ids=" ".join)
+def test_a_compiled_device_step_is_the_eager_step(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    """Its crops and its optimizer are compiled, too. The CPU has no graph to capture."""
+    monkeypatch.setattr(run_cache_module, "uses_device_step", lambda spec: spec.train.graph == "auto")
+    small = ("model.args.width=0.125", "data.crop_padding=2", "optimizer.lr=0.01", *overrides)
+    compiled = _losses(spec, "train.compile=on", *small)
+    assert compiled == pytest.approx(_losses(spec, "train.graph=off", *small), rel=CLOSE)
+
+
+def _without_a_compiler(number: int) -> int:
+    return number + 1
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_compilation_that_fails(
+    required: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(function: object) -> object:
+        def call(*args: object) -> object:
+            raise RuntimeError("no compiler was found\nTraceback")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fail)
+    function = Compiled(_without_a_compiler, required=required)
+    if required:
+        with pytest.raises(ConfigError, match=r"train.compile=on: the compilation failed: no compiler was found$"):
+            function(1)
+        return
+    assert (function(1), function(2)) == (2, 3)
+    assert capsys.readouterr().out == "training without torch.compile: no compiler was found\n"
+
+
+def test_compile_auto_is_for_long_sweeps_on_a_gpu(spec: Spec) -> None:
+    on_cpu, on_gpu = spec(), spec().model_copy(update={"device": "cuda:0"})
+    assert not compiles(on_cpu, pays=True)
+    assert compiles(on_gpu, pays=True)
+    assert not compiles(on_gpu, pays=False)
+    assert compiles(spec("train.compile=on"), pays=False)
+    assert not compiles(spec("train.compile=off"), pays=True)
+    folder = Path()
+    assert Workspace(folder, folder, folder, 2 * STEPS_THAT_PAY).compilation_pays(2)
+    assert not Workspace(folder, folder, folder, 2 * STEPS_THAT_PAY).compilation_pays(3)
+
+
+def test_compiled_code_is_kept_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    RunCache(tmp_path)
+    code = "from torch._inductor.runtime.cache_dir_utils import cache_dir; print(cache_dir())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "compiled")
