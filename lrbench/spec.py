@@ -116,6 +116,8 @@ class TrainSpec(PlainData):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     eval_epochs: PositiveFloat
     test_curve: bool = False
+    test_views: Literal[1, 2, 6] = 1
+    average: Literal["none", "lookahead", "ema"] = "none"
     precision: Literal["auto", "float32", "bfloat16"]
     threads: PositiveInt | Literal["auto"]
     graph: Literal["auto", "off"] = "auto"
@@ -124,7 +126,12 @@ class TrainSpec(PlainData):
     steps_per_epoch: PositiveInt
 
 
-NEWER_SETTINGS = {"graph": "auto", "compile": "auto"}  # of TrainSpec since lrbench 0.2, with their defaults
+NEWER_SETTINGS = {
+    "graph": "auto",
+    "compile": "auto",
+    "test_views": 1,
+    "average": "none",
+}  # of TrainSpec since lrbench 0.2, with their defaults
 
 
 class DeviceInfo(PlainData):

@@ -19,7 +19,7 @@ from lrbench.analysis.statistics import (
     t_interval,
 )
 from lrbench.analysis.time_to_target import TimeToTarget, default_target, time_to_target
-from lrbench.results.result import TrialResult
+from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 from lrbench.results.selection import chosen_trial, runs_of_phase, trial_scores
 from lrbench.spec import ConfigError, Value
 
@@ -104,6 +104,15 @@ class Row:
     def diverged(self) -> int:
         """The number of final runs that diverged. They count with chance accuracy."""
         return sum(run.state == "diverged" for run in self.runs)
+
+    @property
+    def extra_accuracies(self) -> dict[str, float]:
+        """The means of EXTRA_TEST_ACCURACIES, of those that a run of the scheduler has."""
+        return {
+            metric: float(np.mean([run.last(metric) for run in self.runs]))
+            for metric in EXTRA_TEST_ACCURACIES
+            if any(metric in run.curves for run in self.runs)
+        }
 
     @property
     def unstable(self) -> Sequence[TrialResult]:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 
 from lrbench.analysis.ranking import best_test_accuracy
-from lrbench.results.result import TrialResult
+from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 
 COLUMNS = (
-    "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy", "lr",
-    "sampled", "epochs", "steps", "loss_spikes", "train_seconds", "eval_seconds", "device", "torch",
+    "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy",
+    "test_views_accuracy", "test_average_accuracy", "test_average_views_accuracy", "lr", "sampled", "epochs", "steps",
+    "loss_spikes", "train_seconds", "eval_seconds", "device", "torch",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def _row(run: TrialResult) -> dict[str, object]:
         "val_accuracy": _validation_accuracy(run),
         "test_accuracy": run.last("test/accuracy") if run.spec.phase == "final" else "",
         "best_test_accuracy": best_test_accuracy(run),
+        **_extra_accuracies(run),
         "lr": run.spec.optimizer.lr,
         "sampled": json.dumps(run.spec.sampled),
         "epochs": run.steps_trained / run.spec.train.steps_per_epoch,
@@ -46,6 +48,12 @@ def _row(run: TrialResult) -> dict[str, object]:
         "eval_seconds": round(run.eval_seconds, 3),
         "device": run.environment["device"],
         "torch": run.environment["torch"],
+    }
+
+
+def _extra_accuracies(run: TrialResult) -> dict[str, float | str]:
+    return {
+        metric.replace("/", "_"): run.last(metric) if metric in run.curves else "" for metric in EXTRA_TEST_ACCURACIES
     }
 
 

@@ -9,7 +9,7 @@ from lrbench.analysis.time_to_target import TimeToTarget
 from lrbench.reporting import methods
 from lrbench.reporting.document import Block, Bullets, Section, Table, Text, gap_text, interval_text, p_text
 from lrbench.results.provenance import Provenance
-from lrbench.results.result import TrialResult
+from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 from lrbench.text import counted, duration, listed, percent, rank_range
 
 TEST_COLUMNS = ("corrected interval", "p", "pairs", "verdict")
@@ -76,11 +76,24 @@ def ranking_table(ranking: Ranking) -> Table:
         columns.append("best epoch's test accuracy, %")
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(percent(row.best_epoch.mean) if row.best_epoch else "")
+    for metric, name in _extra_columns(ranking).items():
+        columns.append(f"{name}, %")
+        for cells, row in zip(rows, ranking.rows, strict=True):
+            cells.append(percent(row.extra_accuracies[metric]) if metric in row.extra_accuracies else "")
     if any(row.unstable for row in ranking.rows):
         columns.append("unstable runs")
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(_unstable_runs(row))
     return Table(columns, rows, left=(1,))
+
+
+def _extra_columns(ranking: Ranking) -> dict[str, str]:
+    """Return the names of the extra test accuracies that a row has, by metric."""
+    train = ranking.rows[0].runs[0].spec.train
+    average = {"ema": "EMA of the weights", "lookahead": "lookahead"}.get(train.average, "average of the weights")
+    names = (f"{train.test_views} views", average, f"{average} and {train.test_views} views")
+    present = {metric for row in ranking.rows for metric in row.extra_accuracies}
+    return {metric: name for metric, name in zip(EXTRA_TEST_ACCURACIES, names, strict=True) if metric in present}
 
 
 def _unstable_runs(row: Row) -> str:
@@ -124,6 +137,11 @@ def _ranking(ranking: Ranking) -> list[Block]:
         words.append(
             "The best epoch's test accuracy is the highest of several evaluations on the test images. It is "
             "optimistic: use it only to compare with tables that report it."
+        )
+    if extra := _extra_columns(ranking):
+        words.append(
+            f"Further test accuracies, which do not count for the ranking: {listed(list(extra.values()))}. Views are "
+            "shifted and mirrored copies of a test image, whose outputs are averaged."
         )
     if any(row.unstable for row in ranking.rows):
         words.append(

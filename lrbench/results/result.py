@@ -12,6 +12,10 @@ from lrbench.spec import PlainData, TrialSpec
 CLASSES_OF_OLDER_RESULTS = 10  # results of lrbench 0.1 do not state their classes
 MAX_POINTS = 2500  # per curve; MLflow's server returns no more
 
+# Test accuracies beside the plain one, which they never replace: with several views of each image,
+# of the average of the weights, and with both.
+EXTRA_TEST_ACCURACIES = ("test/views_accuracy", "test/average_accuracy", "test/average_views_accuracy")
+
 # The points of curves that grow, by metric: step, value, milliseconds since 1970.
 Points = dict[str, list[tuple[int, float, int]]]
 # Called at each evaluation of a run, with its number (from 1) and its accuracy. False prunes it.
@@ -71,7 +75,8 @@ class LossSpikes(PlainData):
 class TrialResult(PlainData):
     """One training run: its spec, curves, times and environment.
 
-    The curves are `lr`, `train/loss`, `val/loss`, `val/accuracy` and `test/accuracy`. `loss_spikes`
+    The curves are `lr`, `train/loss`, `val/loss`, `val/accuracy`, `test/loss` and `test/accuracy`.
+    `train.test_views` and `train.average` add the metrics of EXTRA_TEST_ACCURACIES. `loss_spikes`
     is None in results of lrbench 0.1, which did not count them.
     """
 

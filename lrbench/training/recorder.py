@@ -90,6 +90,10 @@ class RunRecorder:
         self._add(self.steps, f"{part}/loss", loss)
         self._add(self.steps, f"{part}/accuracy", accuracy)
 
+    def add_extra(self, metric: str, accuracy: float) -> None:
+        """Record one of EXTRA_TEST_ACCURACIES."""
+        self._add(self.steps, metric, accuracy)
+
     def end(self, state: Literal["diverged", "pruned"], reason: str) -> None:
         """Record that the run ends early. The curve of the learning rate includes its last step."""
         self.outcome = Outcome(state, reason)

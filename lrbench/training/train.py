@@ -51,6 +51,7 @@ def train_one(
     train_seconds = recorder.train_seconds()
     if spec.phase == "final" and recorder.outcome is None:
         _score(run, recorder, "test")
+        _score_extra(run, recorder)
     checkpointer.remove()
     outcome = recorder.outcome or Outcome("finished")
     return TrialResult(
@@ -78,6 +79,8 @@ def _train(
     state = partial(_checkpoint_state, run, recorder, schedule)
     for loss, rate in run.steps(schedule, recorder.steps):
         recorder.add_step(loss, rate)
+        if run.average:
+            run.average.after_step(recorder.steps)
         is_evaluated = recorder.steps in run.eval_steps
         if is_evaluated:
             _evaluate(run, recorder, should_continue)
@@ -123,11 +126,20 @@ def _score(run: Trainer, recorder: RunRecorder, part: Literal["val", "test"]) ->
     recorder.add(part, loss, accuracy)
 
 
+def _score_extra(run: Trainer, recorder: RunRecorder) -> None:
+    """Record the extra test accuracies."""
+    started = time.perf_counter()
+    for metric, accuracy in run.extra_test_accuracies():
+        recorder.add_extra(metric, accuracy)
+    recorder.eval_seconds += time.perf_counter() - started
+
+
 def _checkpoint_state(run: Trainer, recorder: RunRecorder, schedule: RateSource) -> dict[str, Any]:
     return {
         "net": run.net.state_dict(),
         "optimizers": run.optimizers.state_dicts(),
         "has_device_step": run.device_step is not None,
+        "average": run.average.state_dict() if run.average else None,
         "generator": run.epoch_state(recorder.steps),
         "record": recorder.state_dict(),
         "schedule": schedule.state(),
@@ -145,3 +157,5 @@ def _restore(state: Mapping[str, Any], run: Trainer, recorder: RunRecorder, sche
     run.generator_state = state["generator"]
     recorder.load_state_dict(state["record"], run.device)
     schedule.restore(state["schedule"])
+    if run.average:
+        run.average.load_state_dict(state["average"])

@@ -16,10 +16,12 @@ from lrbench.data.batches import Batches, Normalize
 from lrbench.data.dataset import Dataset, Split
 from lrbench.schedules.table import RateSource
 from lrbench.spec import ConfigError, TrainSpec, TrialSpec
+from lrbench.training.averaging import WeightAverage
 from lrbench.training.device_step import DeviceStep
 from lrbench.training.optimizers import Optimizers, build_optimizers
 from lrbench.training.run_cache import RunCache
 from lrbench.training.table_optimizers import TableOptimizer
+from lrbench.training.views import mean_output
 
 EVAL_BATCH = 500
 REFRESH_IMAGES = 4000  # training images that give BatchNorm new statistics
@@ -45,6 +47,8 @@ class Trainer:
         self.generator = seeded_generator(spec.seed, "batches")
         self.generator_state: Tensor | None = None  # at the beginning of the epoch
         self.eval_steps = _eval_steps(spec.train)
+        kind = spec.train.average
+        self.average = None if kind == "none" else WeightAverage(kind, self.net, spec.train.total_steps)
 
     @property
     def torch_optimizers(self) -> Optimizers:
@@ -135,12 +139,23 @@ class Trainer:
         """
         return bool(torch.stack([weight.isfinite().all() for weight in self.net.parameters()]).all())
 
-    def evaluate(self, split: Split) -> tuple[float, float]:
-        """Return the mean loss and the accuracy on `split`."""
+    def evaluate(self, split: Split, views: int = 1) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on `split`, from the mean output over `views`."""
         if self.net.training:
             self.optimizers.before_evaluation(self._refresh_batch_norm)
         self.net.eval()
-        return self._score(split)
+        return self._score(split, views)
+
+    def extra_test_accuracies(self) -> Iterator[tuple[str, float]]:
+        """Yield the metrics of EXTRA_TEST_ACCURACIES that the spec asks for."""
+        views = self.spec.train.test_views
+        if views > 1:
+            yield "test/views_accuracy", self.evaluate(self.data.test, views)[1]
+        if self.average:
+            with self.average.in_network():
+                yield "test/average_accuracy", self.evaluate(self.data.test)[1]
+                if views > 1:
+                    yield "test/average_views_accuracy", self.evaluate(self.data.test, views)[1]
 
     def _refresh_batch_norm(self) -> None:
         """Compute the statistics of BatchNorm for weights that the network was not trained with."""
@@ -149,12 +164,13 @@ class Trainer:
             update_bn(map(self.normalize, images), self.net)
 
     @torch.inference_mode()
-    def _score(self, split: Split) -> tuple[float, float]:
+    def _score(self, split: Split, views: int) -> tuple[float, float]:
         loss, correct = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(split), EVAL_BATCH):
             labels = split.labels[start : start + EVAL_BATCH]
             with self.train_step.autocast():
-                outputs = self.net(self.normalize(split.images[start : start + EVAL_BATCH])).float()
+                images = self.normalize(split.images[start : start + EVAL_BATCH])
+                outputs = mean_output(self.net, images, views).float()
             loss += F.cross_entropy(outputs, labels, reduction="sum")
             correct += (outputs.argmax(1) == labels).sum()
         return loss.item() / len(split), correct.item() / len(split)

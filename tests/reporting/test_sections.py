@@ -8,7 +8,7 @@ from lrbench.analysis.ranking import rank_schedulers
 from lrbench.reporting import report, sections
 from lrbench.results.provenance import commit
 from lrbench.results.result import LossSpikes
-from tests.builders import Run, eight, sweep_folder, sweep_of
+from tests.builders import Run, curve_of, eight, sweep_folder, sweep_of
 
 
 def test_the_answer_names_ties_and_significant_differences(run: Run) -> None:
@@ -52,6 +52,27 @@ def test_unstable_runs_have_a_column(run: Run) -> None:
     table = sections.ranking_table(ranking)
     assert [row[table.columns.index("unstable runs")] for row in table.rows] == ["", "2 of 2, loss up to 452"]
     assert "In an unstable run" in "".join(str(block) for block in sections._ranking(ranking))
+
+
+def test_extra_test_accuracies_have_columns(run: Run) -> None:
+    results = sweep_of(run, {"cosine": [0.8, 0.8], "rex": [0.7, 0.7]})
+    extra = []
+    for result in results:
+        if result.spec.phase == "final" and result.spec.scheduler.name == "cosine":
+            train = result.spec.train.model_copy(update={"test_views": 6, "average": "ema"})
+            curves = {
+                **result.curves,
+                "test/views_accuracy": curve_of([0.85]),
+                "test/average_accuracy": curve_of([0.9]),
+            }
+            spec = result.spec.model_copy(update={"train": train})
+            result = result.model_copy(update={"curves": curves, "spec": spec})
+        extra.append(result)
+    ranking = rank_schedulers(extra)
+    table = sections.ranking_table(ranking)
+    assert table.columns[-2:] == ["6 views, %", "EMA of the weights, %"]
+    assert [row[-2:] for row in table.rows] == [["85.00", "90.00"], ["", ""]]
+    assert ranking.rows[0].mean.mean == pytest.approx(0.8)
 
 
 def test_a_whole_report(report_folder: Path) -> None:

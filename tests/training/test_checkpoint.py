@@ -18,7 +18,7 @@ class _KilledError(Exception):
     pass
 
 
-def _cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
+def cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
     """Train with a checkpoint at every step, and stop in the middle."""
 
     def stop(progress: Progress) -> None:
@@ -36,6 +36,8 @@ def _cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
         (["scheduler=one_cycle"], 2.0),  # between two epochs, and at an evaluation
         (["optimizer=adamw", "scheduler=cyclic", "scheduler.args.cycle_momentum=true"], 1.4),
         (["optimizer=muon"], 1.4),
+        (["train.average=lookahead"], 1.4),
+        (["train.average=ema"], 1.4),
         (["scheduler=schedule_free"], 1.65),  # directly after an evaluation, with the average of the weights
         (["scheduler=plateau", "scheduler.args.patience=0", "scheduler.args.threshold=0.1"], 1.4),
         (["data.flip=random", "data.crop_padding=3"], 1.4),
@@ -49,7 +51,7 @@ def test_it_ends_the_same(
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
-    _cut_off(run, tmp_path / "run.pt", after_epochs)
+    cut_off(run, tmp_path / "run.pt", after_epochs)
     epochs: list[float] = []
     resumed = train_one(
         run, lambda progress: epochs.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
@@ -66,7 +68,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     run, path = spec("train.epochs=2"), tmp_path / "run.pt"
     whole = without_times(train_one(run))
     for damage, first in (([path], 0.95), ([path, tmp_path / "run.pt.before"], 0.05)):
-        _cut_off(run, path, 1.0)
+        cut_off(run, path, 1.0)
         for file in damage:
             file.write_bytes(file.read_bytes()[:5000])
         seen: list[Progress] = []

@@ -1,6 +1,7 @@
 """The whole step on a device: on the CPU, with a stand-in for a CUDA graph, and on a GPU."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -15,6 +16,7 @@ from lrbench.results.result import TrialResult
 from lrbench.schedules.table import start_schedule
 from lrbench.spec import TrialSpec
 from lrbench.training import device_step as device_step_module
+from lrbench.training import progress
 from lrbench.training import run_cache as run_cache_module
 from lrbench.training import trainer as trainer_module
 from lrbench.training.device import resolve_device
@@ -26,6 +28,7 @@ from lrbench.training.trainer import Trainer, build_network
 from tests.builders import without_times
 from tests.conftest import Spec
 from tests.training.recorded_graph import RecordedGraph
+from tests.training.test_checkpoint import cut_off
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 OPTIMIZERS = (
@@ -104,20 +107,32 @@ def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
 
 
 @pytest.mark.usefixtures("device_steps")
-@pytest.mark.parametrize("overrides", [["scheduler=schedule_free"], ["optimizer=adamw"]], ids=" ".join)
-def test_a_captured_run_resumes(spec: Spec, overrides: list[str]) -> None:
-    run = spec("train.epochs=2.5", *overrides).resolved(resolve_device("cpu"))
-    schedule, whole, first, second = start_schedule(run), *(Trainer(run, RunCache()) for _ in range(3))
-    expected = [float(loss) for loss, _ in whole.steps(schedule)]
-    for number, _ in enumerate(first.steps(schedule), 1):
-        if number == 25:
-            first.evaluate(first.data.test)
-            break
-    second.net.load_state_dict(first.net.state_dict())
-    second.optimizers.load_state_dicts(first.optimizers.state_dicts())
-    second.generator_state = first.epoch_state(25)
-    resumed = [float(loss) for loss, _ in second.steps(schedule, 25)]
-    assert resumed == pytest.approx(expected[25:], rel=1e-4)
+@pytest.mark.parametrize(
+    ("overrides", "after_epochs"),
+    [(["scheduler=schedule_free"], 1.65), (["optimizer=adamw"], 1.4), (["train.average=lookahead"], 2.0)],
+    ids=str,
+)
+def test_a_captured_run_resumes(
+    spec: Spec, tmp_path: Path, overrides: list[str], after_epochs: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
+    cut_off(run, tmp_path / "run.pt", after_epochs)
+    epochs: list[float] = []
+    resumed = train_one(
+        run, lambda progress: epochs.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
+    )
+    assert epochs[0] == pytest.approx(after_epochs)
+    assert without_times(resumed) == without_times(train_one(run))
+
+
+@pytest.mark.usefixtures("device_steps")
+def test_a_checkpoint_of_the_other_way_to_train_is_ignored(spec: Spec, tmp_path: Path) -> None:
+    """It has the state of other optimizers. The same run may resume on another device."""
+    run = spec("train.epochs=3")
+    eager = run.model_copy(update={"train": run.train.model_copy(update={"graph": "off"})})
+    cut_off(eager, tmp_path / "run.pt", 1.0)
+    assert without_times(train_one(run, checkpoint=tmp_path / "run.pt")) == without_times(train_one(run))
 
 
 class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]

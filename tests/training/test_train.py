@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lrbench.results.result import LossSpikes, Progress, TrialResult
+from lrbench.results.result import EXTRA_TEST_ACCURACIES, LossSpikes, Progress, TrialResult
 from lrbench.schedules.table import schedule_table
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
@@ -105,6 +105,21 @@ def test_a_blown_up_start_is_seen(spec: Spec) -> None:
     assert (result.state, result.loss_spikes.first_step) == ("finished", 1)
     assert result.loss_spikes.largest > 3 * np.log(10)
     assert train_one(spec()).loss_spikes == LossSpikes(steps=0)
+
+
+@pytest.mark.parametrize("average", ["ema", "lookahead"])
+def test_extra_test_accuracies(spec: Spec, average: str) -> None:
+    """They stand beside the plain accuracy. Views and EMA do not change it."""
+    plain = train_one(spec())
+    both = train_one(spec("train.test_views=6", f"train.average={average}"))
+    assert {name for name in both.curves if name not in plain.curves} == set(EXTRA_TEST_ACCURACIES)
+    assert all(0 <= both.last(name) <= 1 for name in EXTRA_TEST_ACCURACIES)
+    same = both.curves["train/loss"].values == plain.curves["train/loss"].values
+    assert same == (average == "ema")
+    if average == "ema":
+        assert both.last("test/accuracy") == plain.last("test/accuracy")
+    searched = train_one(spec("phase=search", "train.test_views=6", f"train.average={average}"))
+    assert not [name for name in searched.curves if name.startswith("test/")]
 
 
 def test_reports_progress(spec: Spec) -> None:
