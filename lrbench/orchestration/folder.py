@@ -24,6 +24,7 @@ CHANGEABLE = (  # keys that may differ at the next start, because they do not ch
     "n_trials",
     "final_seeds",
     "final_default",
+    "minutes",
     "executor",
     "tracking",
     "out",

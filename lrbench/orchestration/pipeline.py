@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from lrbench.config.compose import parse_spec
 from lrbench.orchestration.plan import SweepSettings, for_final_runs
+from lrbench.orchestration.time_budget import Allowance
 from lrbench.results.result import TrialResult
 from lrbench.results.selection import chosen_trial
 from lrbench.search.study import PruningMonitor, Study
@@ -22,15 +23,22 @@ class SchedulerPipeline:
     """
 
     def __init__(
-        self, cfg: DictConfig, settings: SweepSettings, device: DeviceInfo, concurrency: int, study: Study
+        self,
+        cfg: DictConfig,
+        settings: SweepSettings,
+        device: DeviceInfo,
+        concurrency: int,
+        study: Study,
+        allowance: Allowance | None = None,
     ) -> None:
         self.cfg, self.study = cfg, study
+        self._allowance = allowance or Allowance(settings.n_trials, settings.final_seeds)
         self._settings, self._device, self._concurrency = settings, device, concurrency
         self._values: list[dict[str, Value]] = []  # of each trial that was asked
         self._first_with_values: dict[tuple[tuple[str, Value], ...], int] = {}
         self._results: dict[int, dict[int, TrialResult | None]] = {}  # by trial and seed; None for a failed run
         self._n_told = 0  # trials whose scores the study has
-        self._finals_started = False
+        self._n_final_seeds = 0  # whose final runs have been handed out
 
     @property
     def name(self) -> str:
@@ -43,27 +51,38 @@ class SchedulerPipeline:
         Also returns the lengths in steps of planned runs that turn out not to be needed.
         """
         specs, skipped_steps = self._ready_trials()
-        if self._n_told == self._settings.n_trials and not self._finals_started:
-            self._finals_started = True
-            finals = self._finals()
+        allowance = self._allowance
+        if allowance.search_is_over and self._n_told == allowance.trials and self._n_final_seeds < allowance.seeds:
+            seeds = self._settings.final_seed_range[self._n_final_seeds : allowance.seeds]
+            finals = self._finals(seeds)
             final_steps = parse_spec(for_final_runs(self.cfg, self._settings)).train.total_steps
-            skipped_steps += [final_steps] * (self._settings.final_runs_per_scheduler - len(finals))
+            skipped_steps += [final_steps] * (len(seeds) * self._settings.final_runs_per_seed - len(finals))
             specs += finals
+            self._n_final_seeds = allowance.seeds
         return specs, skipped_steps
 
     def _ready_trials(self) -> tuple[list[TrialSpec], list[int]]:
-        """Tell the study the scores that are ready, and ask it for the trials that may start."""
+        """Tell the study the scores that are ready, and ask it for the trials that may start.
+
+        A trial is asked for as soon as the scores that it may depend on are told. So the allowance
+        changes the number of trials, and not their values.
+        """
         specs: list[TrialSpec] = []
         skipped_steps: list[int] = []
         while True:
-            if len(self._values) < min(self._settings.n_trials, self._n_told + self._settings.pending_trials):
+            wanted = min(self._settings.n_trials, self._n_told + self._settings.pending_trials)
+            if len(self._values) < min(wanted, self._allowance.trials):
                 number, runs = len(self._values), self._ask()
                 if self._same_as(number) < number:
                     skipped_steps += [spec.train.total_steps for spec in runs]
                 else:
                     self._results[number] = {}
                     specs += runs
-            elif self._n_told < len(self._values) and self._is_finished(self._n_told):
+            elif (
+                (len(self._values) == wanted or self._allowance.search_is_over)
+                and self._n_told < len(self._values)
+                and self._is_finished(self._n_told)
+            ):
                 self._tell(self._n_told)
                 self._n_told += 1
             else:
@@ -122,18 +141,14 @@ class SchedulerPipeline:
         curve = runs[0].curves.get("val/accuracy") if self._settings.prunes else None
         self.study.tell(number, score, pruned=pruned, evaluations=curve.values if curve else ())
 
-    def _finals(self) -> list[TrialSpec]:
+    def _finals(self, seeds: range) -> list[TrialSpec]:
         """Return the final runs of the chosen trial, and of trial 0 for `final_default`."""
         best, cfg = self.best(), for_final_runs(self.cfg, self._settings)
         if best is None:
             return []
         chosen = best.spec.trial_number
         trials = dict.fromkeys([chosen, 0] if self._settings.final_default else [chosen])
-        return [
-            self._spec(cfg, trial, seed=seed, phase="final")
-            for trial in trials
-            for seed in self._settings.final_seed_range
-        ]
+        return [self._spec(cfg, trial, seed=seed, phase="final") for trial in trials for seed in seeds]
 
     def _spec(self, cfg: DictConfig, trial: int, **labels: Any) -> TrialSpec:
         values: Mapping[str, Value] = self._values[trial]

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
 from lrbench.config.schedulers import load_each, scheduler_names, without_scheduler_keys
 from lrbench.config.targets import check_targets
 from lrbench.executors.executor import Executor, Workspace, build_executor
+from lrbench.orchestration.time_budget import RunCounts
 from lrbench.results.result import TrialResult
 from lrbench.search.components import build_pruner, build_sampler
 from lrbench.search.journal import open_journal
@@ -35,6 +36,7 @@ class SweepSettings(PlainData):
     final_default: bool
     final_train_images: PositiveInt | None
     pending_trials: PositiveInt
+    minutes: PositiveFloat | None
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     executor: dict[str, Any]
@@ -53,7 +55,12 @@ class SweepSettings(PlainData):
     @property
     def final_runs_per_scheduler(self) -> int:
         """The number of final runs of a scheduler, if its default configuration is not the best."""
-        return self.final_seeds * (2 if self.final_default else 1)
+        return self.final_seeds * self.final_runs_per_seed
+
+    @property
+    def final_runs_per_seed(self) -> int:
+        """The number of final runs of a scheduler with one seed, if its default is not the best."""
+        return 2 if self.final_default else 1
 
     @property
     def prunes(self) -> bool:
@@ -110,6 +117,18 @@ class Plan:
         """The number of optimizer steps of the whole sweep."""
         search_steps, final_steps = self.run_steps
         return self.search_runs * search_steps + self.final_runs * final_steps
+
+    def run_counts(self) -> RunCounts:
+        """Return the size of the sweep for a time budget."""
+        (search, final), schedulers = self.run_steps, len(self.settings.schedulers)
+        return RunCounts(
+            trials=self.settings.n_trials,
+            seeds=self.settings.final_seeds,
+            search_runs=schedulers * self.settings.search_seeds,
+            final_runs=schedulers * self.settings.final_runs_per_seed,
+            search_steps=search,
+            final_steps=final,
+        )
 
     def search_and_final(self) -> tuple[DictConfig, DictConfig]:
         """Return the configs of a search run and of a final run of the first scheduler."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from lrbench.executors.executor import Executor, RunError
 from lrbench.orchestration.pipeline import SchedulerPipeline
 from lrbench.orchestration.run_events import RunEvents
+from lrbench.orchestration.time_budget import TimeBudget
 from lrbench.results.files import write_result
 from lrbench.results.result import TrialResult
 from lrbench.spec import TrialSpec
@@ -20,11 +21,13 @@ def train_all(
     finished: Mapping[str, TrialResult],
     trials: Path,
     events: RunEvents,
+    budget: TimeBudget | None = None,
 ) -> int:
     """Train the runs whose keys are not in `finished`, and return the number of failed runs.
 
     The results go into the folder `trials`. There is no barrier between search and final runs, or
-    between schedulers: a run waits only for the trials whose scores its sampler must know.
+    between schedulers: a run waits only for the trials whose scores its sampler must know. With a
+    time budget, the next round of trials or final runs begins when a worker has nothing to do.
     """
     running: dict[Future[TrialResult], tuple[SchedulerPipeline, TrialSpec]] = {}
     to_ask, failures = deque(pipelines), 0
@@ -41,6 +44,16 @@ def train_all(
                 else:
                     future = executor.submit(spec, events.progress, partial(pipeline.pruning_monitor, spec))
                     running[future] = pipeline, spec
+        if budget and len(running) < budget.concurrency:
+            steps_running = sum(spec.train.total_steps for _, spec in running.values())
+            was_searching = not budget.allowance.search_is_over
+            if budget.extend(steps_running):
+                if was_searching and budget.allowance.search_is_over:
+                    events.skip(budget.skipped_search_steps())
+                to_ask.extend(pipelines)
+                continue
+            if not running:
+                break
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             pipeline, spec = running.pop(future)
             try:
@@ -53,5 +66,7 @@ def train_all(
                 write_result(trials, result)  # before anything reports it
                 pipeline.record_result(spec, result)
                 events.finish(result)
+                if budget:
+                    budget.add(result)
             to_ask.append(pipeline)
     return failures

@@ -12,8 +12,8 @@ from lrbench.orchestration.progress import ProgressBoard, status_log
 from lrbench.orchestration.run_events import RunEvents
 from lrbench.results.files import writable_folder, write_result
 from lrbench.text import plain_console
-from lrbench.tracking.browser import browser_hint
-from lrbench.tracking.publisher import Publisher
+from lrbench.tracking.browser import published_line
+from lrbench.tracking.publisher import open_publisher
 
 NAME = "train"  # of the folder and of the experiment in MLflow
 
@@ -37,7 +37,7 @@ def run_once(overrides: Sequence[str]) -> None:
             spec = configured.resolved(preflight([configured], run_cache, log))
 
         with (
-            Publisher(out, cfg.tracking.uri, NAME) as publisher,
+            open_publisher(out, cfg.tracking, NAME) as publisher,
             ProgressBoard(console, 1, spec.train.total_steps) as board,
         ):
             events, checkpoint = RunEvents(board, publisher), workspace.checkpoint(spec)
@@ -48,4 +48,4 @@ def run_once(overrides: Sequence[str]) -> None:
         sync = command_line("lrbench.sync", [str(folder)])
         console.print(f"MLflow lacks the run ({publisher.failure}); the result is safe. To publish it later: {sync}")
     console.print(f"result:              {path}")
-    console.print(f"runs in the browser: {browser_hint(out, cfg.tracking.uri, publisher.page)}")
+    console.print(f"runs in the browser: {published_line(out, cfg.tracking, publisher, folder)}")

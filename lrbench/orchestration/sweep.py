@@ -1,5 +1,6 @@
 """A sweep from its plan to its report."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -15,14 +16,15 @@ from lrbench.orchestration.plan import Plan, describe_runs, for_final_runs
 from lrbench.orchestration.progress import ProgressBoard, status_log
 from lrbench.orchestration.run_events import RunEvents
 from lrbench.orchestration.runner import train_all
+from lrbench.orchestration.time_budget import TimeBudget
 from lrbench.results import provenance
 from lrbench.results.files import read_results
 from lrbench.results.result import TrialResult
 from lrbench.search.importance import MIN_TRIALS
-from lrbench.spec import ConfigError
+from lrbench.spec import ConfigError, DeviceInfo
 from lrbench.text import counted
-from lrbench.tracking.browser import browser_hint
-from lrbench.tracking.publisher import Publisher
+from lrbench.tracking.browser import published_line
+from lrbench.tracking.publisher import Publisher, open_publisher
 
 
 def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
@@ -31,20 +33,30 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
     Returns False if a run failed or if there is nothing to report. Raises ConfigError, and RunError
     or KeyboardInterrupt with the command that resumes the sweep.
     """
-    resume = command_line("lrbench.sweep", overrides)
+    resume, started = command_line("lrbench.sweep", overrides), time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(_with_resume_command(resume))
         stack.enter_context(locked_folder(plan))
         results = read_results(plan.trials)
         executor = stack.enter_context(closing(plan.executor()))
-        pipelines = _start(plan, executor, results, console, resume)
-        publisher = stack.enter_context(Publisher(Path(plan.shared.out), plan.shared.tracking.uri, plan.settings.name))
+        device, concurrency = _preflight(plan, executor, console, resume)
+        budget = _time_budget(plan, started, concurrency, results)
+        allowance = budget.allowance if budget else None
+        studies = plan.studies(results, console.print)
+        pipelines = [
+            SchedulerPipeline(cfg, plan.settings, device, concurrency, studies[name], allowance)
+            for name, cfg in plan.configs.items()
+        ]
+        out, tracking = Path(plan.shared.out), plan.shared.tracking
+        publisher = stack.enter_context(open_publisher(out, tracking, plan.settings.name))
         with ProgressBoard(console, plan.runs, plan.steps) as board:
             finished = {result.spec.key(): result for result in results}
-            failures = train_all(pipelines, executor, finished, plan.trials, RunEvents(board, publisher))
+            failures = train_all(pipelines, executor, finished, plan.trials, RunEvents(board, publisher), budget)
         best = _report(plan, publisher, console)
         _print_importances(pipelines, console)
         publisher.close(log=console.print)
+        if left_out := budget and budget.left_out():
+            console.print(f"minutes={plan.settings.minutes:g} allowed {left_out}. Start again to add the others.")
         _print_last_lines(plan, best, publisher, console, overrides)
     if failures:
         console.print(f"{counted(failures, 'run')} failed without a result. To try again: {resume}", style="red")
@@ -62,10 +74,8 @@ def _with_resume_command(resume: str) -> Iterator[None]:
         raise RunError(f"{error}\nTo try again: {resume}") from error
 
 
-def _start(
-    plan: Plan, executor: Executor, results: Sequence[TrialResult], console: Console, command: str
-) -> list[SchedulerPipeline]:
-    """Do the preflight, record the start, and return the pipeline of each scheduler."""
+def _preflight(plan: Plan, executor: Executor, console: Console, command: str) -> tuple[DeviceInfo, int]:
+    """Do the preflight and record the start. Return the device, and how many runs train at once."""
     with status_log(console) as log:
         device = executor.preflight(plan.specs(), log)
     concurrency = executor.concurrency(device, plan.shared.device)
@@ -73,10 +83,15 @@ def _start(
     provenance.record_start(plan.folder, command)
     schedulers = counted(len(plan.configs), "scheduler")
     console.print(f"sweep {plan.settings.name} of {schedulers}: {describe_runs(plan, device, concurrency)}")
-    studies = plan.studies(results, console.print)
-    return [
-        SchedulerPipeline(cfg, plan.settings, device, concurrency, studies[name]) for name, cfg in plan.configs.items()
-    ]
+    return device, concurrency
+
+
+def _time_budget(plan: Plan, started: float, concurrency: int, results: Sequence[TrialResult]) -> TimeBudget | None:
+    """Return the budget of a sweep with the key `minutes`."""
+    if plan.settings.minutes is None:
+        return None
+    finished = [result for result in results if result.spec.scheduler.name in plan.configs]
+    return TimeBudget(plan.run_counts(), started + 60 * plan.settings.minutes, concurrency, finished)
 
 
 def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult | None:
@@ -113,7 +128,7 @@ def _print_last_lines(
     others = [text for text in overrides if not text.startswith("n_trials=")]
     lines = {
         "report": f"{plan.folder / 'report.md'}, {plan.folder / 'report.html'}",
-        "runs in the browser": browser_hint(Path(plan.shared.out), plan.shared.tracking.uri, publisher.page),
+        "runs in the browser": published_line(Path(plan.shared.out), plan.shared.tracking, publisher, plan.folder),
         "search further": command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
         "train the best": command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
     }

@@ -1,10 +1,20 @@
 """The address or command that opens the published runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lrbench.command_line import command_line
+from lrbench.tracking.publisher import Publisher
 
 HOST, PORT = "127.0.0.1", 5000
+
+
+def published_line(out: Path, tracking: Mapping[str, Any], publisher: Publisher, folder: Path) -> str:
+    """Return where the published runs are, or how to publish them if nothing was published."""
+    if tracking["name"] == "none":
+        return f"nowhere, because of tracking=none. To publish: {command_line('lrbench.sync', [str(folder)])}"
+    return browser_hint(out, tracking["uri"], publisher.page)
 
 
 def browser_hint(out: Path, uri: str | None, page: str | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lrbench.results.result import Points, TrialResult
 from lrbench.spec import TrialSpec
@@ -134,6 +135,27 @@ class Publisher(AbstractContextManager["Publisher"]):
             return None
         self.failure = None
         return store
+
+
+class NoPublisher(Publisher):
+    """Publishes nothing, for `tracking=none`."""
+
+    def __init__(self) -> None:
+        self.failure, self.page, self.waiting = None, None, 0
+
+    def close(self, status: str = "FINISHED", log: Log = lambda text: None) -> None:
+        """Do nothing."""
+
+    def _put(self, task: _Task) -> None:
+        pass
+
+
+def open_publisher(out: Path, tracking: Mapping[str, Any], experiment: str) -> Publisher:
+    """Return the publisher that the config group `tracking` names.
+
+    Without a `uri`, the store is in the folder `out`.
+    """
+    return NoPublisher() if tracking["name"] == "none" else Publisher(out, tracking["uri"], experiment)
 
 
 def _lower_priority() -> None:
