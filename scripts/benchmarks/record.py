@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ RESULTS = Path(__file__).parents[1] / "bench_results"
 ROOT = Path(__file__).parents[2]
 
 
-def keep(name: str, results: Mapping[str, Any]) -> None:
-    """Write the results of a benchmark to bench_results/MACHINE/NAME.json, and print the path."""
+def keep(name: str, results: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Write the results of a benchmark to NAME.json in `folder`, and print the path.
+
+    The default folder is bench_results/MACHINE.
+    """
     command = f"scripts/bench {' '.join([name, *sys.argv[1:]])}"
     content = {"command": command, "made with": circumstances(), **results}
-    path = RESULTS / machine() / f"{name}.json"
+    path = (folder or RESULTS / machine()).absolute() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(f"written: {path.relative_to(ROOT)}")
+    print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 def machine() -> str:
@@ -40,10 +43,17 @@ def circumstances() -> dict[str, Any]:
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "optuna", "mlflow", "hydra-core")},
+        **{package: _version(package) for package in ("torch", "optuna", "mlflow", "hydra-core")},
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def commit() -> str:
