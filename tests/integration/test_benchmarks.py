@@ -1,6 +1,10 @@
 """The training that the benchmarks compare with lrbench is the same training."""
 
 import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from scripts.benchmarks import cpu, gpu
 from scripts.benchmarks.fused import Fused
 from tests.conftest import Spec
 
+ROOT = Path(__file__).parents[2]
 STEPS = 3  # later, rounding errors have grown: a ReLU is on in one of two runs, and off in the other
 SCHEDULERS = ("one_cycle", "constant", "cosine")
 TINY = ("data.images=168", "data.holdout_images=8", "train.batch_size=16", "train.epochs=0.5")  # 5 steps
@@ -58,6 +63,45 @@ def test_the_summary_compares_times_of_the_same_round_and_accuracies() -> None:
 
 def test_runs_of_the_gpu_benchmark_differ_in_scheduler_and_seed() -> None:
     runs = gpu.specs(["device=cpu"], 5)
-    assert [run.scheduler.name for run in runs] == ["one_cycle", "warmup_cosine", "cyclic", "rex", "one_cycle"]
+    assert [run.scheduler.name for run in runs] == [
+        "one_cycle",
+        "warmup_cosine",
+        "cyclic",
+        "warmup_linear",
+        "one_cycle",
+    ]
     assert [run.seed for run in runs] == [0, 1, 2, 3, 4]
     assert {run.train.total_steps for run in runs} == {475}  # 9.9 epochs of 48 batches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", ["5", "0"])
+def test_the_gpu_benchmark_without_a_gpu(tmp_path: Path, minutes: str) -> None:
+    """Everything but the compiler, at a tiny size."""
+    small = ["data=synthetic", "data.images=704", "train.batch_size=32", "model.args.width=0.1", "optimizer.lr=0.1"]
+    options = [
+        "--minutes",
+        minutes,
+        "--runs",
+        "2",
+        "--kinds",
+        "eager,graph",
+        "--at-once",
+        "1,2",
+        "--out",
+        str(tmp_path),
+    ]
+    command = [sys.executable, "-m", "scripts.benchmarks.gpu", *options, *small, "train.epochs=0.5", "device=cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    values = [f"{value}" for value in results.values()]
+    if minutes == "0":
+        assert results["graph, full width, 1 at once"] == "left out, because the time was over"
+        return
+    assert not [value for value in values if value.startswith(("failed", "left out"))]
+    assert results["accuracy of graph minus eager, full width"]["difference"] == 0
+    assert results["losses of the graph and of eager steps, relative difference in float32"]["first 4 steps"] == 0
+    assert results["graph, quarter width, 2 at once"]["seconds a run"] > 0
+    kernels = results["slowest kernels of a step, graph, µs"]
+    assert kernels["all"] > max(value for name, value in kernels.items() if name != "all") > 0

@@ -48,7 +48,7 @@ def _in_time(spec: Spec, limit: float) -> TimeBudget:
     ("limit", "trials", "seeds"),
     [
         (10_000, 10, 4),
-        # A round of trials takes 20 s, one of final runs 40 s. Those of 4 seeds need 160 s.
+        # A round of trials takes 20 s, one of final runs 40 s. Four seeds need 160 s.
         (20 + 160 * MARGIN + REPORT_SECONDS + 2.5 * 20 * MARGIN, 3, 4),
         (20 + 2 * 40 + 40 * MARGIN + REPORT_SECONDS, 1, 3),
         (1, 1, 1),  # at least a trial and a seed
