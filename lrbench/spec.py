@@ -126,12 +126,14 @@ class TrainSpec(PlainData):
     steps_per_epoch: PositiveInt
 
 
-NEWER_SETTINGS = {
-    "graph": "auto",
-    "compile": "auto",
-    "test_views": 1,
-    "average": "none",
-}  # of TrainSpec since lrbench 0.2, with their defaults
+# Keys of a run's config that lrbench 0.1 did not have, and the values that it trained with.
+NEWER_SETTINGS: dict[str, Value] = {
+    "train.graph": "auto",
+    "train.compile": "auto",
+    "train.test_views": 1,
+    "train.average": "none",
+    "model.args.freeze_stem_bias": 1.0,
+}
 
 
 class DeviceInfo(PlainData):
@@ -193,14 +195,16 @@ class TrialSpec(PlainData):
 
     def key(self) -> str:
         """Return a file name that is unique to this spec."""
-        # Keys of older versions of lrbench stay the same: what their specs did not state is left
-        # out if it has its default value.
+        # Keys of lrbench 0.1 stay the same: what its specs did not have is left out if it has the
+        # value that 0.1 trained with.
         own_data = self.data.target == DataSpec.default_target(self.data.name) and not self.data.args
-        omitted = {
-            "data": {"target", "args"} if own_data else set(),
-            "train": {name for name in NEWER_SETTINGS if getattr(self.train, name) == NEWER_SETTINGS[name]},
-        }
-        described = self.model_dump_json(exclude=omitted)
+        described = self.model_dump_json(
+            exclude={
+                "data": {"target", "args"} if own_data else set(),
+                "train": _as_before("train", dict(self.train)),
+                "model": {"args": _as_before("model.args", self.model.args)},
+            }
+        )
         digest = hashlib.sha256(described.encode()).hexdigest()[:10]
         trial = "" if self.trial is None else f"-t{self.trial:04d}"
         return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"
@@ -213,6 +217,12 @@ class TrialSpec(PlainData):
             "threads": max(1, device.cores // runs_at_once) if threads == "auto" else threads,
         }
         return self.model_copy(update={"device": device.device, "train": self.train.model_copy(update=decided)})
+
+
+def _as_before(section: str, values: Mapping[str, Any]) -> set[str]:
+    """Return the names in a section of NEWER_SETTINGS that have the values of lrbench 0.1."""
+    names = {name for name in values if f"{section}.{name}" in NEWER_SETTINGS}
+    return {name for name in names if values[name] == NEWER_SETTINGS[f"{section}.{name}"]}
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydantic import Field, PositiveInt
@@ -6,6 +8,7 @@ from pydantic import Field, PositiveInt
 from lrbench.config.compose import group_options
 from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
 
+ROOT = Path(__file__).parents[1]
 MakeSpec = Callable[..., TrialSpec]
 
 
@@ -35,8 +38,28 @@ def test_a_run_of_lrbench_0_1_keeps_its_key(spec: MakeSpec) -> None:
     for field in ("_target_", "args"):
         del old["data"][field]
     assert TrialSpec.model_validate(old) == now
+    for name in ("graph", "compile", "test_views", "average"):
+        del old["train"][name]
+    del old["model"]["args"]["freeze_stem_bias"]
+    assert TrialSpec.model_validate(old).key() == now.key()
+    (*_, line) = (ROOT / "sweeps" / "quick" / "results.jsonl").read_text().splitlines()
+    assert TrialSpec.model_validate(json.loads(line)["spec"]).key() == "sequential-search-t0002-s0-848b2e7a4e"
     other = now.data.model_copy(update={"target": "mine.data.source"})
     assert now.model_copy(update={"data": other}).key() != now.key()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "train.graph=off",
+        "train.compile=on",
+        "train.test_views=6",
+        "train.average=ema",
+        "model.args.freeze_stem_bias=0.5",
+    ],
+)
+def test_a_newer_setting_changes_the_key(spec: MakeSpec, change: str) -> None:
+    assert spec(change).key() != spec().key()
 
 
 @pytest.mark.parametrize(

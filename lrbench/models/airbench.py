@@ -33,14 +33,16 @@ def fast(
     convolutions: int,
     pool: str,
     activation: str,
+    freeze_stem_bias: float = 1.0,
 ) -> nn.Module:
     """Return airbench94's network.
 
     A frozen convolution whitens the images. Then come groups of 3 x 3 convolutions that begin as
     identities, each group with one 2 x 2 max-pooling, and a linear classifier. The pooling is
     "after" the first convolution of a group, as in airbench, or "before" it, which makes that
-    convolution four times cheaper. Raises ConfigError if an argument is invalid, and ValueError if
-    the images are too small.
+    convolution four times cheaper. After the fraction `freeze_stem_bias` of the run, the bias of
+    the whitened images stays as it is. Raises ConfigError if an argument is invalid, and ValueError
+    if the images are too small.
     """
     arguments = _Arguments(
         width=width,
@@ -54,7 +56,9 @@ def fast(
     )
     _check_arguments(arguments)
     _check_image_size(data.image_size, stem_kernel, stem_stride, len(widths))
+    check_argument("freeze_stem_bias", freeze_stem_bias, 0 < freeze_stem_bias <= 1, "above 0 and at most 1")
     net = _Fast(data.classes, arguments)
+    net.frozen_after = {"bias": freeze_stem_bias}
     filters = data.derived(
         ("whitening filters", stem_kernel, stem_channels), lambda: _whitening_filters(data, stem_kernel, stem_channels)
     )
@@ -186,6 +190,7 @@ class _Fast(nn.Module):
         self.groups = nn.Sequential(*_layers(args))
         self.head = nn.Linear(args.channels()[-1], classes, bias=False)
         self.head.weight.data /= self.head.weight.data.std()
+        self.frozen_after: dict[str, float] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         features = _global_max(self.groups(self.stem(self.whiten(x)) + self.bias))

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from lrbench.orchestration.plan import Plan
 from lrbench.results.files import writable_folder, write_text
-from lrbench.spec import ConfigError, DataSpec
+from lrbench.spec import NEWER_SETTINGS, ConfigError, DataSpec
 
 LOCK, HOLDER = "sweep.lock", "sweep.holder"  # HOLDER says in words who holds the lock
 CHANGEABLE = (  # keys that may differ at the next start, because they do not change the runs
@@ -78,6 +78,7 @@ def check_same_config(plan: Plan) -> None:
     before, now = _with_data_target(yaml.safe_load(path.read_text())), _comparable(plan)
     both = before["scheduler"].keys() & now["scheduler"].keys()
     old, new = _flattened(_with_schedulers(before, both)), _flattened(_with_schedulers(now, both))
+    old = {key: value for key, value in NEWER_SETTINGS.items() if key in new} | old
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if differing:
         lines = "\n".join(f"  {key}: {old.get(key)} in the folder, {new.get(key)} now" for key in differing)

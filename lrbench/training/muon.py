@@ -19,13 +19,16 @@ def build(spec: TrialSpec, net: nn.Module) -> Optimizers:
 
     Raises ConfigError if the network has filters that are not matrices.
     """
-    weights, others = split_groups(spec, net)
-    return Optimizers([build_optimizer(spec, [weights]), torch.optim.AdamW([others], betas=ADAMW_BETAS, fused=True)])
+    weights, *others = split_groups(spec, net)
+    return Optimizers([build_optimizer(spec, [weights]), torch.optim.AdamW(others, betas=ADAMW_BETAS, fused=True)])
 
 
-def split_groups(spec: TrialSpec, net: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parameter groups of Muon and of AdamW. Raises ConfigError as `build` does."""
-    weights, others = parameter_groups(spec, net)
+def split_groups(spec: TrialSpec, net: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameter group of Muon, then the groups of AdamW.
+
+    Raises ConfigError as `build` does.
+    """
+    weights, others, *frozen = parameter_groups(spec, net)
     matrices: list[Any] = weights["params"]
     head = dict(net.named_parameters()).get(HEAD)
     has_filters = any(weight.ndim > 2 for weight in matrices)
@@ -37,4 +40,4 @@ def split_groups(spec: TrialSpec, net: nn.Module) -> tuple[dict[str, Any], dict[
         )
     weights["params"] = [weight for weight in matrices if weight is not head]
     others["params"] = [*others["params"], head]
-    return weights, others
+    return [weights, others, *frozen]

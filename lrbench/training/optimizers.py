@@ -1,7 +1,8 @@
 """The optimizers of a run, built from its config and stepped as one."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +25,13 @@ class Optimizers:
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self._optimizers = list(optimizers)
 
-    def set_rate(self, rate: float, momentum: float | None) -> None:
-        """Set the learning rate of the next step, and the momentum unless it is None."""
+    def set_rate(self, rate: float, momentum: float | None, progress: float = 0.0) -> None:
+        """Set the learning rate of the next step, and the momentum unless it is None.
+
+        `progress` is the fraction of the run before this step. It freezes some parameters.
+        """
         for group in self.parameter_groups():
-            group["lr"] = rate * group["lr_factor"]
+            group["lr"] = rate * factor_at(group, progress)
             if momentum is not None:
                 _set_momentum(group, momentum)
 
@@ -80,19 +84,33 @@ def parameter_groups(spec: TrialSpec, net: nn.Module) -> list[dict[str, Any]]:
     """Return two groups of parameters: the weight matrices and filters, then the biases and norms.
 
     The second learns at `bias_lr_factor` times the learning rate. Its weight decay is divided by
-    that factor, so that a step shrinks both groups equally.
+    that factor, so that a step shrinks both groups equally. A network with an attribute
+    `frozen_after` names parameters of the second group, and the fraction of the run after which
+    each stays as it is. If that fraction is below 1, the parameter has its own group.
     """
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
+    frozen: list[tuple[nn.Parameter, float]] = []
+    ends: Mapping[str, float] = getattr(net, "frozen_after", {})
     for name, weight in net.named_parameters():
         if weight.requires_grad:
             is_matrix = name.endswith("weight") and weight.ndim > 1
-            (matrices if is_matrix else vectors).append(weight)
+            if not is_matrix and ends.get(name, 1.0) < 1:
+                frozen.append((weight, ends[name]))
+            else:
+                (matrices if is_matrix else vectors).append(weight)
     factor, decay = spec.optimizer.bias_lr_factor, spec.optimizer.weight_decay
+    small = {"lr_factor": factor, "weight_decay": decay / factor}
     return [
         {"params": matrices, "lr_factor": 1.0, "weight_decay": decay},
-        {"params": vectors, "lr_factor": factor, "weight_decay": decay / factor},
+        {"params": vectors, **small},
+        *({"params": [weight], **small, "frozen_after": end} for weight, end in frozen),
     ]
+
+
+def factor_at(group: Mapping[str, Any], progress: float) -> float:
+    """Return the factor of the learning rate of a parameter group, 0 if it is frozen."""
+    return 0.0 if progress >= group.get("frozen_after", math.inf) else float(group["lr_factor"])
 
 
 def build_optimizer(spec: TrialSpec, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lrbench.schedules.table import own_optimizer
 from lrbench.spec import TrialSpec
 from lrbench.training import muon
-from lrbench.training.optimizers import parameter_groups
+from lrbench.training.optimizers import factor_at, parameter_groups
 
 NEWTON_SCHULZ = (
     3.4445,
@@ -52,8 +52,12 @@ class Rule(ABC):
     width: ClassVar[int]
     buffers: ClassVar[tuple[str, ...]]
 
-    def __init__(self, lr_factor: float, weight_decay: float) -> None:
-        self.lr_factor, self.weight_decay = lr_factor, weight_decay
+    def __init__(self, group: Mapping[str, Any]) -> None:
+        self._group, self.weight_decay = group, float(group["weight_decay"])
+
+    def factor(self, progress: float) -> float:
+        """Return the factor of the scheduled learning rate after a fraction of the run."""
+        return factor_at(self._group, progress)
 
     def kind(self) -> str:
         """Return what two rules must share to use one CUDA graph."""
@@ -77,8 +81,8 @@ class SGD(Rule):
     width = 3
     buffers = ("momentum",)
 
-    def __init__(self, lr_factor: float, weight_decay: float, *, momentum: float = 0.0, nesterov: bool = False) -> None:
-        super().__init__(lr_factor, weight_decay)
+    def __init__(self, group: Mapping[str, Any], *, momentum: float = 0.0, nesterov: bool = False) -> None:
+        super().__init__(group)
         self.momentum, self.nesterov = momentum, nesterov
 
     def kind(self) -> str:
@@ -102,10 +106,8 @@ class AdamW(Rule):
     width = 6
     buffers = ("mean", "square")
 
-    def __init__(
-        self, lr_factor: float, weight_decay: float, *, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8
-    ) -> None:
-        super().__init__(lr_factor, weight_decay)
+    def __init__(self, group: Mapping[str, Any], *, betas: Sequence[float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+        super().__init__(group)
         self.betas, self.eps = betas, eps
 
     def row(self, rate: float, momentum: float | None, counters: Counters) -> tuple[list[float], Counters]:
@@ -132,8 +134,8 @@ class Muon(Rule):
     width = 3
     buffers = ("momentum",)
 
-    def __init__(self, lr_factor: float, weight_decay: float, *, momentum: float = 0.95, nesterov: bool = True) -> None:
-        super().__init__(lr_factor, weight_decay)
+    def __init__(self, group: Mapping[str, Any], *, momentum: float = 0.95, nesterov: bool = True) -> None:
+        super().__init__(group)
         self.momentum, self.nesterov = momentum, nesterov
 
     def kind(self) -> str:
@@ -179,10 +181,8 @@ class ScheduleFreeSGD(Rule):
     width = 4
     buffers: ClassVar[tuple[str, ...]] = ("newest",)
 
-    def __init__(
-        self, lr_factor: float, weight_decay: float, *, beta: float, average_power: float, rate_power: float
-    ) -> None:
-        super().__init__(lr_factor, weight_decay)
+    def __init__(self, group: Mapping[str, Any], *, beta: float, average_power: float, rate_power: float) -> None:
+        super().__init__(group)
         self.beta, self.average_power, self.rate_power = beta, average_power, rate_power
 
     def row(self, rate: float, momentum: float | None, counters: Counters) -> tuple[list[float], Counters]:
@@ -207,10 +207,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     width = 8
     buffers = ("newest", "square")
 
-    def __init__(
-        self, lr_factor: float, weight_decay: float, *, beta2: float, eps: float, **schedule_free: float
-    ) -> None:
-        super().__init__(lr_factor, weight_decay, **schedule_free)
+    def __init__(self, group: Mapping[str, Any], *, beta2: float, eps: float, **schedule_free: float) -> None:
+        super().__init__(group, **schedule_free)
         self.beta2, self.eps = beta2, eps
 
     def row(self, rate: float, momentum: float | None, counters: Counters) -> tuple[list[float], Counters]:
@@ -291,17 +289,19 @@ class TableOptimizer:
 
     def probe(self) -> list[float]:
         """Return a row with large numbers, to compare two updates."""
-        ((row,), _) = self.rows([0.1], [0.9], [Counters() for _ in self.rules])
-        return row
+        return [scalar for rule in self.rules for scalar in rule.row(0.1, 0.9, Counters())[0]]
 
     def rows(
-        self, rates: Sequence[float], momenta: Sequence[float | None], counters: list[Counters]
+        self, rates: Sequence[float], momenta: Sequence[float | None], progress: Sequence[float]
     ) -> tuple[list[list[float]], list[list[Counters]]]:
-        """Return a row of scalars for each step, and the counters of each group after each step."""
-        rows, after = [], []
-        for rate, momentum in zip(rates, momenta, strict=True):
+        """Return a row of scalars for each step, and the counters of each group after each step.
+
+        `progress` is the fraction of the run before each step.
+        """
+        rows, after, counters = [], [], self.counters
+        for rate, momentum, done in zip(rates, momenta, progress, strict=True):
             pairs = [
-                rule.row(rate * rule.lr_factor, momentum, count)
+                rule.row(rate * rule.factor(done), momentum, count)
                 for rule, count in zip(self.rules, counters, strict=True)
             ]
             rows.append([scalar for row, _ in pairs for scalar in row])
@@ -362,11 +362,15 @@ def table_rules(spec: TrialSpec, net: nn.Module) -> list[tuple[Rule, list[nn.Par
     if own_optimizer(spec.scheduler.target):
         return _schedule_free(spec, net)
     if spec.optimizer.target == "torch.optim.Muon":
-        return _rules(muon.split_groups(spec, net), [(Muon, spec.optimizer.args), (AdamW, {"betas": muon.ADAMW_BETAS})])
+        weights, *others = muon.split_groups(spec, net)
+        return _rules(
+            [weights, *others], [(Muon, spec.optimizer.args)] + [(AdamW, {"betas": muon.ADAMW_BETAS})] * len(others)
+        )
     kinds: dict[str, type[Rule]] = {"torch.optim.SGD": SGD, "torch.optim.AdamW": AdamW}
     if spec.optimizer.target not in kinds:
         return None
-    return _rules(parameter_groups(spec, net), [(kinds[spec.optimizer.target], spec.optimizer.args)] * 2)
+    groups = parameter_groups(spec, net)
+    return _rules(groups, [(kinds[spec.optimizer.target], spec.optimizer.args)] * len(groups))
 
 
 def _schedule_free(spec: TrialSpec, net: nn.Module) -> list[tuple[Rule, list[nn.Parameter]]] | None:
@@ -375,10 +379,10 @@ def _schedule_free(spec: TrialSpec, net: nn.Module) -> list[tuple[Rule, list[nn.
     args = {name: spec.scheduler.args[name] for name in ("beta", "average_power", "rate_power")}
     groups = parameter_groups(spec, net)
     if spec.optimizer.target == "torch.optim.SGD":
-        return _rules(groups, [(ScheduleFreeSGD, args)] * 2)
+        return _rules(groups, [(ScheduleFreeSGD, args)] * len(groups))
     if spec.optimizer.target == "torch.optim.AdamW":
         adam = {"beta2": spec.optimizer.args["betas"][1], "eps": spec.optimizer.args["eps"]}
-        return _rules(groups, [(ScheduleFreeAdamW, {**args, **adam})] * 2)
+        return _rules(groups, [(ScheduleFreeAdamW, {**args, **adam})] * len(groups))
     return None
 
 
@@ -388,7 +392,7 @@ def _rules(
     """Return the rules of the groups that have parameters, None if an argument is not supported."""
     try:
         return [
-            (kind(group["lr_factor"], group["weight_decay"], **args), list(group["params"]))
+            (kind(group, **args), list(group["params"]))
             for group, (kind, args) in zip(groups, kinds, strict=True)
             if group["params"]
         ]

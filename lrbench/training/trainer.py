@@ -98,7 +98,8 @@ class Trainer:
             for part in _split(steps, self.eval_steps):  # an evaluation may change the next rates
                 rates = [schedule.rate(step) for step in part]
                 momenta = [None if schedule.momentum is None else float(schedule.momentum[step]) for step in part]
-                rows, counters = optimizer.rows(rates, momenta, optimizer.counters)
+                progress = [step / self.spec.train.total_steps for step in part]
+                rows, counters = optimizer.rows(rates, momenta, progress)
                 device_step.load_rows(part.start % self.steps_per_epoch, rows)
                 for rate, after in zip(rates, counters, strict=True):
                     self.net.train()
@@ -118,7 +119,7 @@ class Trainer:
     def set_rate(self, schedule: RateSource, step: int) -> None:
         """Set the learning rate of a step, and the momentum if the schedule has one."""
         momentum = None if schedule.momentum is None else float(schedule.momentum[step])
-        self.torch_optimizers.set_rate(schedule.rate(step), momentum)
+        self.torch_optimizers.set_rate(schedule.rate(step), momentum, step / self.spec.train.total_steps)
 
     def rate(self) -> float:
         """Return the learning rate of the weights in the last step."""

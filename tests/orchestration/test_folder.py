@@ -8,7 +8,7 @@ import yaml
 
 from lrbench.orchestration.folder import LOCK, check_same_config, locked_folder, write_config
 from lrbench.orchestration.plan import Plan, make_plan
-from lrbench.spec import ConfigError
+from lrbench.spec import NEWER_SETTINGS, ConfigError
 from tests.conftest import SMALL
 
 
@@ -36,6 +36,22 @@ def started(tmp_path: Path) -> Path:
 )
 def test_a_sweep_may_be_started_again_with(started: Path, overrides: list[str]) -> None:
     check_same_config(_plan(started.parents[1], *overrides))
+
+
+def test_a_sweep_of_lrbench_0_1_may_be_started_again(started: Path) -> None:
+    """Its config lacks the keys that are newer."""
+    config = yaml.safe_load(started.read_text())
+    for key in NEWER_SETTINGS:
+        section, _, name = key.rpartition(".")
+        node = config
+        for part in section.split("."):
+            node = node[part]
+        del node[name]
+    del config["data"]["_target_"], config["data"]["args"]
+    started.write_text(yaml.safe_dump(config))
+    check_same_config(_plan(started.parents[1]))
+    with pytest.raises(ConfigError, match=r"train.average: none in the folder, ema now"):
+        check_same_config(_plan(started.parents[1], "train.average=ema"))
 
 
 @pytest.mark.parametrize(

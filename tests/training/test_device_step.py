@@ -37,6 +37,7 @@ OPTIMIZERS = (
     ["optimizer=adamw"],
     ["optimizer=muon", "optimizer.lr=0.005"],
     ["scheduler=schedule_free"],
+    ["model.args.freeze_stem_bias=0.4", "optimizer.bias_lr_factor=8"],
     ["scheduler=schedule_free", "optimizer=adamw", "scheduler.args.average_power=1"],
     ["scheduler=plateau", "scheduler.args.patience=0", "train.eval_epochs=0.4"],
     ["model=resnet20", "model.args.width=4", "optimizer.lr=0.05", "data.crop_padding=4", "data.flip=random"],

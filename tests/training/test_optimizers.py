@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import pytest
@@ -6,10 +7,13 @@ from torch import nn
 
 from lrbench.config.paths import data_root
 from lrbench.data.dataset import load_dataset
+from lrbench.schedules.table import schedule_table
 from lrbench.spec import ConfigError, TrialSpec
+from lrbench.training.device import resolve_device
 from lrbench.training.optimizers import build_optimizers, parameter_groups
+from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
-from lrbench.training.trainer import build_network
+from lrbench.training.trainer import Trainer, build_network
 from tests.conftest import Spec
 
 
@@ -109,6 +113,7 @@ def test_weight_decay_follows_the_rate(optimizer: type[torch.optim.Optimizer]) -
 MINE = """
 import torch
 
+from lrbench.training.device import resolve_device
 from lrbench.training.optimizers import Optimizers, parameter_groups
 
 
@@ -148,3 +153,16 @@ def test_a_target_that_builds_no_optimizer(spec: Spec, name: str, message: str) 
     run = spec(f"optimizer._target_=lrbench_test_optimizer.{name}", "allow=[lrbench_test_optimizer]")
     with pytest.raises(ConfigError, match=rf"optimizer\._target_=lrbench_test_optimizer\.{name}: {message}"):
         build_optimizers(run, _net(run))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_a_frozen_parameter_stays_as_it_is(spec: Spec, optimizer: str) -> None:
+    frozen = "model.args.freeze_stem_bias=0.5"
+    run = spec(f"optimizer={optimizer}", frozen, "train.epochs=1", "scheduler=constant")
+    run = run.resolved(resolve_device("cpu"))
+    trainer, other = Trainer(run, RunCache()), Trainer(run, RunCache())
+    biases = [trainer.net.get_parameter("bias").detach().clone() for _ in trainer.steps(schedule_table(run))]
+    moved = [not torch.equal(before, after) for before, after in itertools.pairwise(biases)]
+    assert moved == [True] * 9 + [False] * 10
+    assert len(trainer.torch_optimizers.parameter_groups()) == 3
+    assert not torch.equal(trainer.net.get_parameter("head.weight"), other.net.get_parameter("head.weight"))
