@@ -26,11 +26,13 @@ from hydra import initialize_config_module
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.schedules.table import start_schedule
 from lrbench.spec import TrialSpec
+from lrbench.training import trainer
 from lrbench.training.device import resolve_device
 from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer
 from scripts.benchmarks import record
+from scripts.benchmarks.candidates import CANDIDATES
 
 # airbench94 on all 50,000 images, scored once (https://github.com/KellerJordan/cifar10-airbench).
 SETTING = (
@@ -112,6 +114,16 @@ def measure(overrides: list[str], runs: int, at_once: int, floor: float | None) 
         "seconds of the first run, with its compilation": round(max(process.first_seconds for process in done), 1),
         "test accuracies": [round(score, 4) for score in scores],
     }
+
+
+def measure_candidate(name: str, overrides: list[str], runs: int, floor: float | None) -> dict[str, Any]:
+    """Return the seconds a run of a network with one of CANDIDATES."""
+    build = trainer.build_network
+    trainer.build_network = lambda spec, data: CANDIDATES[name](build(spec, data))
+    try:
+        return measure(overrides, runs, 1, floor)
+    finally:
+        trainer.build_network = build
 
 
 def losses(overrides: list[str], steps: int) -> list[float]:
@@ -270,11 +282,15 @@ def measure_all(todo: Measurements, options: argparse.Namespace, kinds: list[str
             name = f"accuracy of {kind} minus eager, {width}"
             todo.add(name, 0, partial(accuracy_difference, todo.results, kind, width))
         if width == "full width":
+            if options.airbench:
+                todo.add("airbench94.py", 60, lambda: airbench(options.airbench))
             for kind in reversed(kinds):
                 chosen = [*overrides, *KINDS[kind]]
                 todo.add(f"slowest kernels of a step, {kind}, µs", 30, partial(slowest_kernels, chosen))
-            if options.airbench:
-                todo.add("airbench94.py", 60, lambda: airbench(options.airbench))
+            for candidate in CANDIDATES:
+                chosen = [*overrides, *KINDS[kinds[-1]]]
+                name = f"{kinds[-1]}, {candidate}"
+                todo.add(name, 60, partial(measure_candidate, candidate, chosen, runs, floor))
     for width, narrower in reversed(WIDTHS.items()):
         for at_once in map(int, options.at_once.split(",")):
             if at_once > 1:
