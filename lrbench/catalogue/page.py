@@ -116,9 +116,14 @@ def scheduler_page(name: str) -> Page:
 
 
 def measurements(sweeps: Path) -> dict[str, list[Measurement]]:
-    """Return the rows of each scheduler in the committed sweeps."""
+    """Return the rows of each scheduler in the committed sweeps.
+
+    A sweep counts while its config NAME.yaml is beside its folder. The others show something else.
+    """
     measured: dict[str, list[Measurement]] = {}
     for path in sorted(sweeps.glob("*/results.jsonl")):
+        if not path.parent.with_suffix(".yaml").exists():
+            continue
         rows = rank_schedulers(read_lines(path)).rows
         for place, row in enumerate(rows, 1):
             measured.setdefault(row.scheduler, []).append(Measurement(path.parent.name, row, place, len(rows)))
