@@ -51,7 +51,7 @@ SETTING = (
 KINDS = {
     "eager": ("train.graph=off", "train.compile=off"),
     "graph": ("train.compile=off",),
-    "compiled graph": ("train.compile=on",),
+    "compiled-graph": ("train.compile=on",),
 }
 WIDTHS = {"full width": (), "quarter width": ("model.args.width=0.25",)}
 # The shortest time of such a run: its FLOP at the speed of a large product, then its bytes at the
@@ -261,9 +261,9 @@ def compile_in_the_background(overrides: list[str]) -> tuple[ProcessPoolExecutor
 def measure_all(todo: Measurements, options: argparse.Namespace, kinds: list[str], floor: float | None) -> None:
     """Do the measurements in the order of their importance."""
     overrides, runs = options.overrides, options.runs
-    compiles = "compiled graph" in kinds
+    compiles = "compiled-graph" in kinds
     if compiles:
-        pool, compiled = compile_in_the_background([*overrides, *KINDS["compiled graph"]])
+        pool, compiled = compile_in_the_background([*overrides, *KINDS["compiled-graph"]])
     for precision in ("float32", "bfloat16"):
         name = f"losses of the graph and of eager steps, relative difference in {precision}"
         todo.add(name, 10, partial(step_differences, "graph", [*overrides, f"train.precision={precision}"]))
@@ -271,7 +271,7 @@ def measure_all(todo: Measurements, options: argparse.Namespace, kinds: list[str
         todo.add("seconds of the first compilation", 0, lambda: round(compiled.result().first_seconds, 1))
         pool.shutdown()
         name = "losses of the compiled graph and of eager steps, relative difference"
-        todo.add(name, 40, lambda: step_differences("compiled graph", overrides))
+        todo.add(name, 40, lambda: step_differences("compiled-graph", overrides))
     for width, narrower in WIDTHS.items():
         for kind in reversed(kinds):
             chosen = [*overrides, *narrower, *KINDS[kind]]
