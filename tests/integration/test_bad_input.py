@@ -60,7 +60,7 @@ CASES = {
     "unknown sweep": (
         "sweep",
         ["sweep=fast"],
-        "sweep=fast: unknown. Allowed: budgets, cifar10, cpu, quick, resnet20, smoke",
+        "sweep=fast: unknown. Allowed: airbench, budgets, cifar10, cpu, quick, resnet20, smoke",
     ),
     "misspelled sweep": ("sweep", ["sweep=quik"], "sweep=quik: unknown; did you mean quick?"),
     "fraction of the run above one": (
