@@ -79,20 +79,11 @@ def test_runs_of_the_gpu_benchmark_differ_in_scheduler_and_seed() -> None:
 def test_the_gpu_benchmark_without_a_gpu(tmp_path: Path, minutes: str) -> None:
     """Everything but the compiler, at a tiny size."""
     small = ["data=synthetic", "data.images=704", "train.batch_size=32", "model.args.width=0.1", "optimizer.lr=0.1"]
-    options = [
-        "--minutes",
-        minutes,
-        "--runs",
-        "2",
-        "--kinds",
-        "eager,graph",
-        "--at-once",
-        "1,2",
-        "--out",
-        str(tmp_path),
-    ]
-    command = [sys.executable, "-m", "scripts.benchmarks.gpu", *options, *small, "train.epochs=0.5", "device=cpu"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    options = ["--minutes", minutes, "--runs", "2", "--kinds", "eager,graph", "--at-once", "1"]
+    command = [sys.executable, "-m", "scripts.benchmarks.gpu", *options, "--out", str(tmp_path)]
+    done = subprocess.run(
+        [*command, *small, "train.epochs=0.5", "device=cpu"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())
     values = [f"{value}" for value in results.values()]
@@ -102,6 +93,6 @@ def test_the_gpu_benchmark_without_a_gpu(tmp_path: Path, minutes: str) -> None:
     assert not [value for value in values if value.startswith(("failed", "left out"))]
     assert results["accuracy of graph minus eager, full width"]["difference"] == 0
     assert results["losses of the graph and of eager steps, relative difference in float32"]["first 4 steps"] == 0
-    assert results["graph, quarter width, 2 at once"]["seconds a run"] > 0
+    assert results["graph, quarter width, 1 at once"]["seconds a run"] > 0
     kernels = results["slowest kernels of a step, graph, µs"]
     assert kernels["all"] > max(value for name, value in kernels.items() if name != "all") > 0
