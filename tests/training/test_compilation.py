@@ -16,6 +16,8 @@ from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from tests.conftest import Spec
 
+# The compiler of torch 2.11 raises warnings about torch itself.
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 compiler = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="this machine has no C++ compiler"
 )
