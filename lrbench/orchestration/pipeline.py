@@ -52,7 +52,7 @@ class SchedulerPipeline:
         """
         specs, skipped_steps = self._ready_trials()
         allowance = self._allowance
-        if allowance.search_is_over and self._n_told == allowance.trials and self._n_final_seeds < allowance.seeds:
+        if allowance.search_is_over and self._has_searched() and self._n_final_seeds < allowance.seeds:
             seeds = self._settings.final_seed_range[self._n_final_seeds : allowance.seeds]
             finals = self._finals(seeds)
             final_steps = parse_spec(for_final_runs(self.cfg, self._settings)).train.total_steps
@@ -78,15 +78,23 @@ class SchedulerPipeline:
                 else:
                     self._results[number] = {}
                     specs += runs
-            elif (
-                (len(self._values) == wanted or self._allowance.search_is_over)
-                and self._n_told < len(self._values)
-                and self._is_finished(self._n_told)
-            ):
+            elif len(self._values) == wanted and self._n_told < wanted and self._is_finished(self._n_told):
                 self._tell(self._n_told)
                 self._n_told += 1
             else:
                 return specs, skipped_steps
+
+    @property
+    def has_used_allowance(self) -> bool:
+        """True if all allowed trials and final runs have been handed out."""
+        allowance = self._allowance
+        finals = self._n_final_seeds == allowance.seeds or not allowance.search_is_over
+        return finals and len(self._values) == allowance.trials
+
+    def _has_searched(self) -> bool:
+        """Return True if all allowed trials are finished."""
+        is_asked = len(self._values) == self._allowance.trials
+        return is_asked and all(map(self._is_finished, range(len(self._values))))
 
     def record_result(self, spec: TrialSpec, result: TrialResult | None) -> None:
         """Record how a run ended, None if it failed."""

@@ -22,6 +22,7 @@ from lrbench.search.study import Study
 from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
 from lrbench.text import Log
 
+MINUTES_THAT_PAY = 10.0  # for torch.compile: each worker compiles for about a minute
 FIRST_FINAL_SEED = 1000  # the final seeds begin this far above the sweep's seed
 
 
@@ -139,7 +140,9 @@ class Plan:
     def executor(self) -> Executor:
         """Return a new executor, which has started nothing yet. Raises ConfigError."""
         root = data_root(self.shared.data.root)
-        workspace = Workspace(self.folder / "logs", self.folder / "checkpoints", root, self.steps)
+        is_short = self.settings.minutes is not None and self.settings.minutes < MINUTES_THAT_PAY
+        steps = 0 if is_short else self.steps
+        workspace = Workspace(self.folder / "logs", self.folder / "checkpoints", root, steps)
         return build_executor(self.settings.executor, workspace)
 
     def concurrency(self, device: DeviceInfo) -> int:

@@ -45,9 +45,9 @@ def train_all(
                     future = executor.submit(spec, events.progress, partial(pipeline.pruning_monitor, spec))
                     running[future] = pipeline, spec
         if budget and len(running) < budget.concurrency:
-            steps_running = sum(spec.train.total_steps for _, spec in running.values())
             was_searching = not budget.allowance.search_is_over
-            if budget.extend(steps_running):
+            is_used = all(pipeline.has_used_allowance for pipeline in pipelines)
+            if is_used and budget.extend(len(running)):
                 if was_searching and budget.allowance.search_is_over:
                     events.skip(budget.skipped_search_steps())
                 to_ask.extend(pipelines)

@@ -91,7 +91,8 @@ def _time_budget(plan: Plan, started: float, concurrency: int, results: Sequence
     if plan.settings.minutes is None:
         return None
     finished = [result for result in results if result.spec.scheduler.name in plan.configs]
-    return TimeBudget(plan.run_counts(), started + 60 * plan.settings.minutes, concurrency, finished)
+    first_seed = plan.settings.final_seed_range.start
+    return TimeBudget(plan.run_counts(), plan.settings.minutes, concurrency, finished, first_seed, started=started)
 
 
 def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult | None:

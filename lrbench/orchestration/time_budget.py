@@ -1,5 +1,7 @@
 """How many trials and final seeds each scheduler of a sweep gets, if the sweep has a time limit."""
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,62 +41,69 @@ class RunCounts:
     search_steps: int
     final_steps: int
 
-    @property
-    def search_round(self) -> int:
-        """The steps of a round of trials."""
-        return self.search_runs * self.search_steps
-
-    @property
-    def final_round(self) -> int:
-        """The steps of a round of final runs."""
-        return self.final_runs * self.final_steps
-
 
 class TimeBudget:
     """Extends the allowance of a sweep, round by round, while the estimated time fits.
 
     All schedulers get the same numbers of trials and final seeds, at least one of each. The search
     ends early enough for the final runs of all seeds. If they take longer than expected, later
-    seeds are left out. Results of earlier starts take no time, and their trials are allowed.
+    seeds are left out. The trials and seeds of earlier starts are allowed.
     """
 
     def __init__(
         self,
         counts: RunCounts,
-        deadline: float,
+        minutes: float,
         concurrency: int,
         finished: Iterable[TrialResult],
+        first_final_seed: int,
         clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
     ) -> None:
-        self._counts, self._deadline, self.concurrency, self._clock = counts, deadline, concurrency, clock
-        self._seconds, self._steps, searched = 0.0, 0, 1
+        self._counts, self.concurrency, self._clock = counts, concurrency, clock
+        self._started = clock() if started is None else started
+        self._seconds = 60 * minutes
+        self._speeds: list[float] = []  # seconds a step of each run
+        trials, seeds = 1, 1
         for result in finished:
             self.add(result)
             if result.spec.phase == "search":
-                searched = max(searched, result.spec.trial_number + 1)
-        self.allowance = Allowance(min(searched, counts.trials), 1, search_is_over=False)
+                trials = max(trials, result.spec.trial_number + 1)
+            else:
+                seeds = max(seeds, result.spec.seed - first_final_seed + 1)
+        self._runs_before = len(self._speeds)
+        self.allowance = Allowance(min(trials, counts.trials), min(seeds, counts.seeds), search_is_over=False)
 
     def add(self, result: TrialResult) -> None:
         """Learn the speed from a run."""
-        self._seconds += result.train_seconds + result.eval_seconds
-        self._steps += result.spec.train.total_steps
+        if result.steps_trained:  # a pruned run has made fewer than planned
+            self._speeds.append((result.train_seconds + result.eval_seconds) / result.steps_trained)
 
-    def extend(self, steps_running: int) -> bool:
-        """Allow another round if it fits. Return False if nothing more is allowed.
+    def extend(self, running: int) -> bool:
+        """Allow another round if it fits. Return False if nothing more is allowed now.
 
-        `steps_running` are the steps of the runs that have not ended yet.
+        `running` is the number of runs that have not ended. All allowed runs have been started.
         """
         allowance, counts = self.allowance, self._counts
         if not allowance.search_is_over:
-            if not self._steps and steps_running:
+            if not self._speeds and running:
                 return False  # nothing is known about the speed yet
-            round_steps = counts.search_round + counts.seeds * counts.final_round
-            if allowance.trials < counts.trials and self._fits(steps_running + round_steps):
+            search = self._estimate(running + counts.search_runs, counts.search_steps)
+            finals = self._estimate(counts.seeds * counts.final_runs, counts.final_steps)
+            if allowance.trials == counts.trials:
+                allowance.search_is_over = True
+            elif self._fits(search + finals):
+                allowance.trials += 1
+            elif self._may_be_faster():
+                if running:
+                    return False
                 allowance.trials += 1
             else:
                 allowance.search_is_over = True
             return True
-        if allowance.seeds < counts.seeds and self._fits(steps_running + counts.final_round):
+        if allowance.seeds < counts.seeds and self._fits(
+            self._estimate(running + counts.final_runs, counts.final_steps)
+        ):
             allowance.seeds += 1
             return True
         return False
@@ -114,6 +123,18 @@ class TimeBudget:
             f"{allowance.seeds} of {counted(counts.seeds, 'final seed')} for each scheduler"
         )
 
-    def _fits(self, steps: int) -> bool:
-        seconds = MARGIN * steps * self._seconds / self._steps / self.concurrency if self._steps else 0.0
-        return self._clock() + seconds + REPORT_SECONDS <= self._deadline
+    def _estimate(self, runs: int, steps: int) -> float:
+        """Return the seconds of some runs, which train in waves of `concurrency` runs."""
+        speed = statistics.median(self._speeds) if self._speeds else 0.0
+        return MARGIN * math.ceil(runs / self.concurrency) * steps * speed
+
+    def _fits(self, seconds: float) -> bool:
+        return self._clock() + seconds + REPORT_SECONDS <= self._started + self._seconds
+
+    def _may_be_faster(self) -> bool:
+        """Return True while all known runs were the first ones of their workers.
+
+        Such a run also compiles and warms up, so the next run may be faster.
+        """
+        known = len(self._speeds) - self._runs_before
+        return known <= self.concurrency and self._clock() - self._started < self._seconds / 2

@@ -1,100 +1,203 @@
-"""A time limit: which trials and final seeds fit, for all schedulers alike."""
+"""A time limit, with the real loop of a sweep and a simulated clock."""
 
-from collections.abc import Callable
+import heapq
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from lrbench.executors.executor import MonitorFactory, OnProgress
+from lrbench.orchestration import runner
 from lrbench.orchestration.pipeline import SchedulerPipeline
 from lrbench.orchestration.plan import make_plan
-from lrbench.orchestration.time_budget import MARGIN, REPORT_SECONDS, RunCounts, TimeBudget
+from lrbench.orchestration.time_budget import RunCounts, TimeBudget
 from lrbench.results.result import Curve, TrialResult
 from lrbench.spec import DeviceInfo, TrialSpec
-from tests.conftest import SMALL, Spec
-
-COUNTS = RunCounts(trials=10, seeds=4, search_runs=2, final_runs=2, search_steps=100, final_steps=200)
-DEVICE = DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False)
+from tests.conftest import SMALL
 
 
-def _result(spec: TrialSpec, seconds: float) -> TrialResult:
-    """Return a run whose accuracy depends on the learning rate."""
-    curve = Curve(steps=[1], values=[1 / (1 + spec.optimizer.lr)], times=[1])
+def _result(spec: TrialSpec, seconds: float, steps: int | None = None) -> TrialResult:
+    """Return a run whose accuracy depends on its configuration."""
+    accuracy, last = Random(f"{spec.sampled} {spec.seed}").random(), (steps or spec.train.total_steps) - 1
+    curves = {
+        "lr": Curve(steps=[last], values=[0.1], times=[0]),
+        "val/accuracy": Curve(steps=[last + 1], values=[accuracy], times=[0]),
+    }
     return TrialResult(
         spec=spec,
         state="finished",
         reason="",
-        curves={"val/accuracy": curve},
+        curves=curves,
         train_seconds=seconds,
         eval_seconds=0.0,
         environment={},
     )
 
 
-def _in_time(spec: Spec, limit: float) -> TimeBudget:
-    """Return a budget after a whole sweep of 0.1 s a step on one worker, which ends by `limit`."""
-    now = 0.0
-    budget = TimeBudget(COUNTS, limit, 1, [], lambda: now)
-    steps = spec().train.total_steps
-    now += 0.1 * COUNTS.search_round
-    budget.add(_result(spec(), 0.1 * steps))
-    while budget.extend(0):
-        in_search = not budget.allowance.search_is_over
-        now += 0.1 * (COUNTS.search_round if in_search else COUNTS.final_round)
-    assert now + REPORT_SECONDS <= limit or budget.allowance.seeds == 1
+@dataclass
+class _Simulation:
+    """Workers that take a second for each 10 steps, and `first_extra` more in their first runs."""
+
+    workers: int
+    first_extra: float = 0.0
+    now: float = 0.0
+    results: list[TrialResult] = field(default_factory=list)
+    _queue: list[tuple[Future[TrialResult], TrialSpec]] = field(default_factory=list)
+    _busy: list[tuple[float, int, Future[TrialResult], TrialResult]] = field(default_factory=list)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def submit(self, spec: TrialSpec, on_progress: OnProgress, monitor: MonitorFactory) -> Future[TrialResult]:
+        future: Future[TrialResult] = Future()
+        self._queue.append((future, spec))
+        self._start()
+        return future
+
+    def _start(self) -> None:
+        while self._queue and len(self._busy) < self.workers:
+            (future, spec), number = self._queue.pop(0), next(self._numbers)
+            seconds = spec.train.total_steps / 10 + (self.first_extra if number < self.workers else 0.0)
+            heapq.heappush(self._busy, (self.now + seconds, number, future, _result(spec, seconds)))
+
+    def wait(self, running: Any, return_when: str) -> SimpleNamespace:
+        """Let the time pass until the next run ends."""
+        self.now, _, future, result = heapq.heappop(self._busy)
+        future.set_result(result)
+        self.results.append(result)
+        self._start()
+        return SimpleNamespace(done={future})
+
+
+class _RunEvents:
+    def __init__(self) -> None:
+        self.skipped = 0
+
+    def skip(self, steps: Sequence[int]) -> None:
+        self.skipped += len(steps)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
+
+SCHEDULERS = ("cosine", "linear", "rex", "step", "constant")
+
+
+def _sweep(
+    folder: Path,
+    simulation: _Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: float | None,
+    schedulers: int,
+    before: Sequence[TrialResult] = (),
+) -> TimeBudget:
+    """Run a sweep of 20 trials and 6 final seeds, whose runs have 100 steps."""
+    overrides = [
+        f"schedulers=[{','.join(SCHEDULERS[:schedulers])}]",
+        "train.epochs=5",
+        "n_trials=20",
+        "final_seeds=6",
+        "pending_trials=4",
+        f"out={folder}",
+    ]
+    plan = make_plan(["sweep=smoke", *SMALL, *overrides, "final_default=false"])
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(runner, "wait", simulation.wait)
+    monkeypatch.setattr(runner, "write_result", lambda folder, result: None)
+    limit = 1e6 if minutes is None else minutes
+    first_seed = plan.settings.final_seed_range.start
+    budget = TimeBudget(plan.run_counts(), limit, simulation.workers, before, first_seed, lambda: simulation.now)
+    studies, device = plan.studies(before), DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False)
+    pipelines = [
+        SchedulerPipeline(cfg, plan.settings, device, simulation.workers, studies[name], budget.allowance)
+        for name, cfg in plan.configs.items()
+    ]
+    finished = {result.spec.key(): result for result in before}
+    runner.train_all(pipelines, simulation, finished, folder, _RunEvents(), budget)  # type: ignore[arg-type]  # stand-ins
     return budget
 
 
-@pytest.mark.parametrize(
-    ("limit", "trials", "seeds"),
-    [
-        (10_000, 10, 4),
-        # A round of trials takes 20 s, one of final runs 40 s. Four seeds need 160 s.
-        (20 + 160 * MARGIN + REPORT_SECONDS + 2.5 * 20 * MARGIN, 3, 4),
-        (20 + 2 * 40 + 40 * MARGIN + REPORT_SECONDS, 1, 3),
-        (1, 1, 1),  # at least a trial and a seed
-    ],
-)
-def test_what_fits(spec: Spec, limit: float, trials: int, seeds: int) -> None:
-    allowance = _in_time(spec, limit).allowance
-    assert (allowance.trials, allowance.seeds) == (trials, seeds)
+@pytest.mark.parametrize("schedulers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [1, 2, 8, 16])
+@pytest.mark.parametrize("minutes", [4, 10, 30])
+def test_a_sweep_ends_in_time_with_equal_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedulers: int, workers: int, minutes: float
+) -> None:
+    simulation = _Simulation(workers)
+    allowance = _sweep(tmp_path, simulation, monkeypatch, minutes, schedulers).allowance
+    at_least = (6 * schedulers / workers + 1) * 10 * 2  # a trial and the final seeds
+    assert simulation.now <= max(60 * minutes, at_least)
+    shares = {
+        name: (
+            {run.spec.trial_number for run in simulation.results if run.spec.phase == "search" and _name(run) == name},
+            {run.spec.seed for run in simulation.results if run.spec.phase == "final" and _name(run) == name},
+        )
+        for name in SCHEDULERS[:schedulers]
+    }
+    for trials, seeds in shares.values():
+        assert trials <= set(range(allowance.trials))  # a trial that repeats another is not trained
+        assert max(trials) >= allowance.trials - 2
+        assert seeds == set(range(1000, 1000 + allowance.seeds))
+    whole = schedulers * (20 + 6) / workers * 10 * 1.5 + 60
+    if 60 * minutes > whole:
+        assert (allowance.trials, allowance.seeds) == (20, 6)
 
 
-def test_what_is_left_out(spec: Spec) -> None:
-    assert _in_time(spec, 10_000).left_out() is None
-    assert _in_time(spec, 1).left_out() == "1 of 10 trials and 1 of 4 final seeds for each scheduler"
+def _name(run: TrialResult) -> str:
+    return run.spec.scheduler.name
 
 
-def test_the_speed_must_be_known_before_a_second_round() -> None:
-    budget = TimeBudget(COUNTS, 10_000, 2, [], lambda: 0.0)
-    assert not budget.extend(100)
-    assert (budget.allowance.trials, budget.allowance.search_is_over) == (1, False)
+def test_time_that_is_left_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers and five schedulers: a round of trials takes 25 s, the final runs 150 s."""
+    simulation = _Simulation(2)
+    allowance = _sweep(tmp_path, simulation, monkeypatch, 6, 5).allowance
+    assert allowance.trials >= 6
+    assert allowance.seeds == 6
 
 
-def test_trials_of_an_earlier_start_are_allowed(spec: Spec) -> None:
-    searched = spec("phase=search").model_copy(update={"trial": 6})
-    budget = TimeBudget(COUNTS, 1.0, 1, [_result(searched, 3.0)], lambda: 0.0)
-    assert budget.allowance.trials == 7
+def test_the_first_run_of_a_worker_may_be_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles. The next runs show that there is time for more trials."""
+    for number, workers in enumerate((1, 2)):
+        simulation = _Simulation(workers, first_extra=60.0)
+        assert _sweep(tmp_path / f"{number}", simulation, monkeypatch, 10, 1).allowance.trials > 10
 
 
-def _search(folder: Path, until: Callable[[int], int]) -> list[dict[str, object]]:
-    """Return the values of ten trials, allowed up to number `until(n)` after `n` trials."""
-    plan = make_plan(["sweep=smoke", *SMALL, "schedulers=[rex]", "n_trials=10", "pending_trials=3", f"out={folder}"])
-    plan.folder.mkdir(parents=True)
-    budget = TimeBudget(plan.run_counts(), 0.0, 1, [])
-    study = plan.studies([])["rex"]
-    pipeline = SchedulerPipeline(plan.configs["rex"], plan.settings, DEVICE, 2, study, budget.allowance)
-    sampled: list[dict[str, object]] = []
-    while len(sampled) < 10:
-        budget.allowance.trials = until(len(sampled))
-        specs, _ = pipeline.ready()
-        for spec in specs:
-            sampled.append(dict(spec.sampled))
-            pipeline.record_result(spec, _result(spec, 1.0))
-    return sampled
+def test_a_pruned_run_counts_with_the_steps_that_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = _Simulation(1)
+    _sweep(tmp_path, simulation, monkeypatch, 1, 1)
+    budgets = [_known(simulation.results[0].spec, seconds, steps) for seconds, steps in ((10.0, 100), (1.0, 10))]
+    assert budgets[0] == budgets[1]
 
 
-def test_the_allowance_does_not_change_the_trials(tmp_path: Path) -> None:
-    """A limit must not let the sampler see other scores than it sees without one."""
-    at_once = _search(tmp_path / "at-once", lambda n: 10)
-    assert _search(tmp_path / "one", lambda n: n + 1) == at_once
-    assert _search(tmp_path / "two", lambda n: min(10, n + 2)) == at_once
+def _known(spec: TrialSpec, seconds: float, steps: int) -> list[float]:
+    budget = TimeBudget(RunCounts(1, 1, 1, 1, 100, 100), 1.0, 1, [_result(spec, seconds, steps)], 1000, lambda: 0.0)
+    return budget._speeds
+
+
+def test_a_later_start_adds_the_same_trials_as_a_sweep_without_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler must not see other scores because a limit came between."""
+    whole, first, second = (_Simulation(2) for _ in range(3))
+    _sweep(tmp_path / "whole", whole, monkeypatch, None, 2)
+    cut = _sweep(tmp_path / "cut", first, monkeypatch, 4, 2)
+    assert cut.left_out() == f"{cut.allowance.trials} of 20 trials and 6 of 6 final seeds for each scheduler"
+    rest = _sweep(tmp_path / "cut", second, monkeypatch, None, 2, first.results)
+    assert rest.left_out() is None
+    assert _sampled(first.results + second.results) == _sampled(whole.results)
+
+
+def _sampled(results: Sequence[TrialResult]) -> dict[tuple[str, int | None], object]:
+    return {(_name(run), run.spec.trial): run.spec.sampled for run in results if run.spec.phase == "search"}
+
+
+def test_a_later_start_with_less_time_keeps_the_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = _Simulation(2), _Simulation(2)
+    long = _sweep(tmp_path, first, monkeypatch, 10, 2).allowance
+    short = _sweep(tmp_path, second, monkeypatch, 1, 2, first.results).allowance
+    assert (short.trials, short.seeds) == (long.trials, long.seeds)
+    assert not second.results
