@@ -43,11 +43,19 @@ class Crops:
         set. One look-up of whole pixels is three times as fast on a CPU as indexing images, rows
         and columns.
         """
+        return self.normalized(self.pixels.index_select(0, self.places(chosen, shifts, flips)))
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Return the images of looked-up pixels (N * size * size, 3)."""
+        return self.normalize(pixels.view(-1, self.size, self.size, 3))
+
+    def places(self, chosen: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
+        """Return the numbers of the pixels (N * size * size,) of the windows."""
         window = torch.arange(self.size, device=chosen.device)
         rows = shifts[0, :, None] + window
         columns = shifts[1, :, None] + torch.where(flips[:, None], self.size - 1 - window, window)
         pixels = (chosen[:, None, None] * self.padded_size + rows[:, :, None]) * self.padded_size + columns[:, None, :]
-        return self.normalize(self.pixels.index_select(0, pixels.view(-1)).view(-1, self.size, self.size, 3))
+        return pixels.view(-1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class EpochDraws:
         `order` and `flips` get the shape (steps, batch_size), `shifts` (steps, 2, batch_size).
         """
         order = self.order[: len(self.order) // batch_size * batch_size].view(-1, batch_size)
-        return EpochDraws(order, self.shifts[:, order].transpose(0, 1), self.flips[order])
+        return EpochDraws(order, self.shifts[:, order].transpose(0, 1).contiguous(), self.flips[order])
 
 
 class Batches:

@@ -46,7 +46,7 @@ def main() -> None:
             else:
                 succeeded = _train(request, answer, requests, run_cache)
             if not succeeded:
-                _free_memory()
+                _free_memory(run_cache)
 
 
 def _read(requests: Requests) -> None:
@@ -108,8 +108,9 @@ def _answer_failure(error: Exception, answer: Answer) -> None:
     answer(failure=f"{type(error).__name__}: {error}")
 
 
-def _free_memory() -> None:
+def _free_memory(run_cache: RunCache) -> None:
     """Free the memory of a failed run, so that the next run has all of it."""
+    run_cache.drop_steps()
     gc.collect()
     torch.cuda.empty_cache()  # does nothing if CUDA is not in use
 

@@ -3,56 +3,68 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from lrbench.spec import ConfigError, TrialSpec
 
+Mode = Literal["no", "try", "must"]
+_Result = TypeVar("_Result")
 
-def compiles(spec: TrialSpec, *, pays: bool) -> bool:
-    """Return True if the training step of a resolved run is compiled.
 
-    With `train.compile=auto`, it is if the run is on a GPU and compilation pays.
+def compilation_mode(spec: TrialSpec, *, pays: bool) -> Mode:
+    """Return whether the training step of a resolved run is compiled.
+
+    With `train.compile=auto`, it is if the run is on a GPU and compilation pays. Only then may the
+    compilation fail.
     """
     if spec.train.compile == "auto":
-        return pays and spec.device.startswith("cuda")
-    return spec.train.compile == "on"
+        return "try" if pays and spec.device.startswith("cuda") else "no"
+    return "must" if spec.train.compile == "on" else "no"
 
 
 def keep_compiled_code(root: Path) -> None:
     """Keep the compiled code of this and of later processes beside the data in `root`.
 
-    The environment variable TORCHINDUCTOR_CACHE_DIR has precedence.
+    The environment variable TORCHINDUCTOR_CACHE_DIR has precedence. If `root` cannot be written,
+    torch chooses a folder.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root / "compiled"))
+    folder = root / "compiled"
+    if os.access(folder if folder.exists() else root, os.W_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-class Compiled:
-    """A function that is compiled when it is called first.
+class Compilation:
+    """The compiled functions of a training step. Each is compiled at its first call."""
 
-    If the compilation fails, the call raises ConfigError, or the function stays as it is and says
-    so if it is not `required`.
-    """
+    def __init__(self, mode: Mode) -> None:
+        self._mode = mode
+        self._is_proven = mode == "no"  # then nothing can fail
 
-    def __init__(self, function: Callable[..., Any], *, required: bool) -> None:
-        self._function, self._required = function, required
-        self._compiled: Callable[..., Any] | None = torch.compile(function)
-        self._has_run = False
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, compiled unless the compilation is off or has failed."""
+        if self._mode == "no":
+            return function
+        compiled = torch.compile(function)
+        return lambda *args: (function if self._mode == "no" else compiled)(*args)
 
-    def __call__(self, *args: Any) -> Any:
-        if self._compiled is None:
-            return self._function(*args)
-        if self._has_run:
-            return self._compiled(*args)
+    def run(self, step: Callable[[], _Result]) -> _Result:
+        """Return what `step` returns, a whole step with its backward pass.
+
+        If its compilation fails, this raises ConfigError, or makes the step without compiled
+        functions and says so if the run does not require them.
+        """
+        if self._is_proven:
+            return step()
         try:
-            result = self._compiled(*args)
-        except RuntimeError as error:  # torch's compilers raise many subclasses of it
-            reason = str(error).strip().splitlines()[0]
-            if self._required:
+            result = step()
+        except (RuntimeError, OSError) as error:  # torch's compilers raise many subclasses of RuntimeError
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if self._mode == "must":
                 raise ConfigError(f"train.compile=on: the compilation failed: {reason}") from error
             print(f"training without torch.compile: {reason}", flush=True)
-            self._compiled = None
-            return self._function(*args)
-        self._has_run = True
+            self._mode = "no"
+            result = step()
+        self._is_proven = True
         return result

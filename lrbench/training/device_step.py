@@ -25,11 +25,13 @@ UPDATE_TOLERANCE = 0.1  # the same for the new weights; Muon enlarges small diff
 class DeviceStepSignature:
     """The properties that two runs must share to use one device step.
 
-    Schedules, learning rates, momenta, weight decay, lengths and seeds may differ.
+    Schedules, learning rates, momenta, weight decay, lengths, seeds and the number of training
+    images may differ.
     """
 
     step: StepSignature
-    data: str  # the graph knows its images by their address
+    images: int  # that there is memory for
+    crop_padding: int
     rules: tuple[str, ...]
 
     @classmethod
@@ -37,7 +39,8 @@ class DeviceStepSignature:
         """Return the signature of a resolved spec."""
         return cls(
             StepSignature.of(spec, compilation_pays=compilation_pays),
-            spec.data.model_dump_json(),
+            spec.data.images,
+            spec.data.crop_padding,
             tuple(rule.kind() for rule in rules),
         )
 
@@ -45,11 +48,12 @@ class DeviceStepSignature:
 class DeviceStep:
     """Crop, flip, normalise, forward pass, backward pass and optimizer, without the host.
 
-    The batches of an epoch and the scalars of the optimizer are tables on the device. The step
-    reads the row that its counter `position` names, and then adds 1 to the counter. On a GPU, the
-    first step is captured as a CUDA graph, which all later steps replay. If the graph does not
-    reproduce the eager step, or the capture fails, the step stays eager. Examples are networks that
-    draw random numbers or wait for the device.
+    The images, the batches of an epoch and the scalars of the optimizer are tables on the device.
+    The step owns them, because a graph knows its tensors by their addresses. It reads the row that
+    its counter `position` names, and then adds 1 to the counter. On a GPU, the first step is
+    captured as a CUDA graph, which all later steps replay. If the graph does not reproduce the
+    eager step, or the capture fails, the step stays eager. Examples are networks that draw random
+    numbers or wait for the device.
     """
 
     def __init__(self, signature: DeviceStepSignature, spec: TrialSpec, network: nn.Module, data: Dataset) -> None:
@@ -57,14 +61,20 @@ class DeviceStep:
         groups = table_rules(spec, self.train_step.net)  # of the weights on the device
         assert groups
         self.optimizer = TableOptimizer(groups)
-        self._forward = signature.step.compiled(self._loss_of)
-        self._update = signature.step.compiled(self.optimizer.update)
+        self._compilation = self.train_step.compilation
+        self._crops = Crops(data, signature.crop_padding)
+        self._places = self._compilation.compiled(self._crops.places)
+        self._forward = self._compilation.compiled(self._loss_of)
+        self._update = self._compilation.compiled(self.optimizer.update)
         self.captures = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         device, batch = self.train_step.device, signature.step.batch_size
         self._may_capture = can_capture(device)
-        steps = len(data.train) // batch  # of an epoch
-        self._crops, self._labels = Crops(data, spec.data.crop_padding), data.train.labels
+        images = max(signature.images, len(data.train))
+        steps = images // batch  # of an epoch
+        pixels_of_an_image = len(self._crops.pixels) // len(data.train)
+        self._crops.pixels = self._crops.pixels.new_zeros(images * pixels_of_an_image, 3)
+        self._labels = data.train.labels.new_zeros(images)
         self._order = torch.zeros(steps, batch, dtype=torch.int64, device=device)
         self._shifts = torch.zeros(steps, 2, batch, dtype=torch.int64, device=device)
         self._flips = torch.zeros(steps, batch, dtype=torch.bool, device=device)
@@ -73,10 +83,15 @@ class DeviceStep:
         self._loss = torch.zeros((), device=device)
         self._gradients: list[Tensor] = []  # of the last eager or captured step, in the order of the optimizer
 
-    def start(self, network: nn.Module, rules: Sequence[Rule]) -> None:
-        """Start another run, in place: the graph knows its tensors by their addresses."""
+    def start(self, network: nn.Module, rules: Sequence[Rule], data: Dataset) -> None:
+        """Start another run in the memory of this step."""
         self.train_step.load(network)
         self.optimizer.start(rules)
+        crops = Crops(data, self.signature.crop_padding)
+        self._crops.pixels[: len(crops.pixels)] = crops.pixels
+        self._labels[: len(data.train)] = data.train.labels
+        self._crops.normalize.scale.copy_(crops.normalize.scale)
+        self._crops.normalize.shift.copy_(crops.normalize.shift)
 
     def load_epoch(self, draws: EpochDraws, first: int) -> None:
         """Load the batches of an epoch. The next step is number `first` of the epoch."""
@@ -86,7 +101,7 @@ class DeviceStep:
             (self._shifts, by_step.shifts),
             (self._flips, by_step.flips),
         ):
-            self._copy(table, values)
+            self._copy(table[: len(values)], values)
         self._position.fill_(first)
 
     def load_rows(self, first: int, rows: Sequence[Sequence[float]]) -> None:
@@ -105,12 +120,16 @@ class DeviceStep:
 
     def eager(self) -> None:
         """Make the next step of the epoch without a graph, kernel by kernel."""
+        self._compilation.run(self._make)
+
+    def _make(self) -> None:
         chosen, shifts, flips, row = (
             table.index_select(0, self._position).squeeze(0)
             for table in (self._order, self._shifts, self._flips, self._rows)
         )
         parameters = self.optimizer.parameters
-        loss = self._forward(chosen, shifts, flips)
+        pixels = self._crops.pixels.index_select(0, self._places(chosen, shifts, flips))
+        loss = self._forward(pixels, self._labels.index_select(0, chosen))
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         self._gradients = [
             torch.zeros_like(parameter) if gradient is None else gradient
@@ -120,9 +139,9 @@ class DeviceStep:
         self._position.add_(1)
         self._loss.copy_(loss.detach())
 
-    def _loss_of(self, chosen: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-        """Return the loss of the chosen images, shifted and mirrored."""
-        return self.train_step.loss(self._crops(chosen, shifts, flips), self._labels.index_select(0, chosen))
+    def _loss_of(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of images as looked-up pixels."""
+        return self.train_step.loss(self._crops.normalized(pixels), labels)
 
     def _copy(self, table: Tensor, values: Tensor) -> None:
         """Copy values of the host into a table. The host does not wait for the device."""
@@ -139,9 +158,9 @@ class DeviceStep:
         before, row = [tensor.clone() for tensor in self._state()], self._rows.clone()
         # A schedule may begin at a rate of 0, which would hide an error of the update.
         self._rows[:] = torch.tensor(self.optimizer.probe(), device=row.device)
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         try:
             with torch.cuda.device(self.train_step.device):
+                graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 stream.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(stream):
                     for _ in range(WARM_UP_STEPS):

@@ -1,5 +1,6 @@
 """The data sets and the train steps that a process keeps from run to run, so that it stays warm."""
 
+import gc
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lrbench.training.table_optimizers import table_rules
 from lrbench.training.train_step import StepSignature, TrainStep
 
 MAX_DATASETS = 2  # a sweep has two: for its search and for its final runs
-MAX_DEVICE_STEPS = 4  # for each data set, one with the config's optimizer and one with Schedule-Free
+MAX_DEVICE_STEPS = 2  # a sweep has two: with the config's optimizer and with Schedule-Free
 
 
 class RunCache:
@@ -77,11 +78,17 @@ class RunCache:
         if signature not in self._device_steps:
             while len(self._device_steps) >= MAX_DEVICE_STEPS:
                 self._device_steps.popitem(last=False)
+                gc.collect()  # a step has cycles of references, and its graph holds memory of the GPU
             self._device_steps[signature] = DeviceStep(signature, spec, network, data)
         self._device_steps.move_to_end(signature)
         step = self._device_steps[signature]
-        step.start(network, rules)
+        step.start(network, rules, data)
         return step
+
+    def drop_steps(self) -> None:
+        """Free the memory of the train steps, after a run that failed."""
+        self._step = None
+        self._device_steps.clear()
 
 
 def uses_device_step(spec: TrialSpec) -> bool:

@@ -6,6 +6,7 @@ its own statistics at that point.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +45,7 @@ def build(spec: TrialSpec, net: nn.Module) -> ScheduleFree:
     except ImportError as error:
         package = "pip install 'lr-scheduler-bench[schedule-free]'"
         raise ConfigError(f"scheduler=schedule_free: needs the package schedulefree. Install it: {package}") from error
-    args, groups = spec.scheduler.args, parameter_groups(spec, net)
+    args, groups = spec.scheduler.args, groups_of(spec, net)
     beta = args["beta"]
     shared = {"lr": spec.optimizer.lr, "r": args["average_power"], "weight_lr_power": args["rate_power"]}
     if spec.optimizer.target == "torch.optim.SGD":
@@ -53,3 +54,20 @@ def build(spec: TrialSpec, net: nn.Module) -> ScheduleFree:
         betas, eps = (beta, spec.optimizer.args["betas"][1]), spec.optimizer.args["eps"]
         return ScheduleFree(schedulefree.AdamWScheduleFree(groups, betas=betas, eps=eps, **shared))
     raise ConfigError(f"optimizer={spec.optimizer.name}: must be sgd or adamw for scheduler=schedule_free")
+
+
+def groups_of(spec: TrialSpec, net: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameter groups.
+
+    Raises ConfigError for settings that would change the weights behind the optimizer's back.
+    """
+    if spec.train.average == "lookahead":
+        raise ConfigError(
+            "train.average=lookahead: must be none or ema for scheduler=schedule_free, which averages the weights"
+        )
+    groups = parameter_groups(spec, net)
+    if any("frozen_after" in group for group in groups):
+        raise ConfigError(
+            "model.args.freeze_stem_bias: must be 1 for scheduler=schedule_free, which moves all weights in each step"
+        )
+    return groups

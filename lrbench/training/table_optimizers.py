@@ -18,6 +18,7 @@ from lrbench.schedules.table import own_optimizer
 from lrbench.spec import TrialSpec
 from lrbench.training import muon
 from lrbench.training.optimizers import factor_at, parameter_groups
+from lrbench.training.schedule_free import groups_of
 
 NEWTON_SCHULZ = (
     3.4445,
@@ -377,7 +378,7 @@ def _schedule_free(spec: TrialSpec, net: nn.Module) -> list[tuple[Rule, list[nn.
     if own_optimizer(spec.scheduler.target) != "lrbench.training.schedule_free.build":
         return None
     args = {name: spec.scheduler.args[name] for name in ("beta", "average_power", "rate_power")}
-    groups = parameter_groups(spec, net)
+    groups = groups_of(spec, net)
     if spec.optimizer.target == "torch.optim.SGD":
         return _rules(groups, [(ScheduleFreeSGD, args)] * len(groups))
     if spec.optimizer.target == "torch.optim.AdamW":

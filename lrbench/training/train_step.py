@@ -1,16 +1,15 @@
 """The forward and backward pass of a network, in the precision of its run."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrbench.spec import TrialSpec
-from lrbench.training.compilation import Compiled, compiles
+from lrbench.training.compilation import Compilation, Mode, compilation_mode
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,11 @@ class StepSignature:
     label_smoothing: float
     precision: str
     device: str
-    compile: Literal["no", "try", "must"]
+    compile: Mode
 
     @classmethod
     def of(cls, spec: TrialSpec, *, compilation_pays: bool = False) -> "StepSignature":
         """Return the signature of a resolved spec."""
-        compiled = compiles(spec, pays=compilation_pays)
         train = spec.train
         return cls(
             data=spec.data.model_dump_json(include={"target", "args"}),
@@ -40,12 +38,8 @@ class StepSignature:
             label_smoothing=train.label_smoothing,
             precision=train.precision,
             device=spec.device,
-            compile=("must" if spec.train.compile == "on" else "try") if compiled else "no",
+            compile=compilation_mode(spec, pays=compilation_pays),
         )
-
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `function`, compiled at its first call if the runs are."""
-        return function if self.compile == "no" else Compiled(function, required=self.compile == "must")
 
 
 class TrainStep:
@@ -54,7 +48,8 @@ class TrainStep:
     def __init__(self, signature: StepSignature, network: nn.Module) -> None:
         self.signature, self.device = signature, torch.device(signature.device)
         self.net = network.to(self.device).to(memory_format=torch.channels_last)
-        self._loss = signature.compiled(self.loss)
+        self.compilation = Compilation(signature.compile)
+        self._loss = self.compilation.compiled(self.loss)
 
     def load(self, network: nn.Module) -> None:
         """Copy the weights of `network` in place."""
@@ -76,6 +71,9 @@ class TrainStep:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of a batch, and set the gradients."""
+        return self.compilation.run(lambda: self._pass(images, labels))
+
+    def _pass(self, images: Tensor, labels: Tensor) -> Tensor:
         for weight in self.net.parameters():
             weight.grad = None
         loss: Tensor = self._loss(images, labels)

@@ -40,7 +40,7 @@ class Trainer:
         network = build_network(spec, self.data)
         self.device_step = run_cache.device_step(spec, network, self.data)
         self.train_step = self.device_step.train_step if self.device_step else run_cache.train_step(spec, network)
-        self.net = self.train_step.net
+        self.net = self.train_step.net.train()  # a run before it may have left the step in evaluation
         self.optimizers: Optimizers | TableOptimizer
         self.optimizers = self.device_step.optimizer if self.device_step else build_optimizers(spec, self.net)
         self.steps_per_epoch = len(self.data.train) // spec.train.batch_size

@@ -1,17 +1,21 @@
 """Compiled training is eager training, up to rounding."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from lrbench.executors.executor import STEPS_THAT_PAY, Workspace
 from lrbench.spec import ConfigError
 from lrbench.training import run_cache as run_cache_module
-from lrbench.training.compilation import Compiled, compiles
+from lrbench.training import train_step
+from lrbench.training.compilation import Mode, compilation_mode
 from lrbench.training.run_cache import RunCache
 from lrbench.training.train import train_one
 from tests.conftest import Spec
@@ -55,40 +59,54 @@ def test_a_compiled_device_step_is_the_eager_step(
     assert compiled == pytest.approx(_losses(spec, "train.graph=off", *small), rel=CLOSE)
 
 
-def _without_a_compiler(number: int) -> int:
-    return number + 1
-
-
 @pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("fails", ["forward", "backward"])
 def test_a_compilation_that_fails(
-    required: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spec: Spec, required: bool, fails: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(function: object) -> object:
-        def call(*args: object) -> object:
-            raise RuntimeError("no compiler was found\nTraceback")
+    """The backward pass is compiled later than the forward pass."""
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("no compiler was found\nTraceback")
+
+    def compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*args: Tensor) -> Tensor:
+            if fails == "forward":
+                fail()
+            result = function(*args)
+            result.register_hook(fail)  # type: ignore[no-untyped-call]
+            return result
 
         return call
 
-    monkeypatch.setattr(torch, "compile", fail)
-    function = Compiled(_without_a_compiler, required=required)
+    monkeypatch.setattr(torch, "compile", compile)
+    mode: Mode = "must" if required else "try"
+    monkeypatch.setattr(train_step, "compilation_mode", lambda spec, pays: mode)
     if required:
         with pytest.raises(ConfigError, match=r"train.compile=on: the compilation failed: no compiler was found$"):
-            function(1)
+            train_one(spec())
         return
-    assert (function(1), function(2)) == (2, 3)
+    result = train_one(spec())
     assert capsys.readouterr().out == "training without torch.compile: no compiler was found\n"
+    assert result.state == "finished"
 
 
 def test_compile_auto_is_for_long_sweeps_on_a_gpu(spec: Spec) -> None:
     on_cpu, on_gpu = spec(), spec().model_copy(update={"device": "cuda:0"})
-    assert not compiles(on_cpu, pays=True)
-    assert compiles(on_gpu, pays=True)
-    assert not compiles(on_gpu, pays=False)
-    assert compiles(spec("train.compile=on"), pays=False)
-    assert not compiles(spec("train.compile=off"), pays=True)
+    assert compilation_mode(on_cpu, pays=True) == "no"
+    assert compilation_mode(on_gpu, pays=True) == "try"
+    assert compilation_mode(on_gpu, pays=False) == "no"
+    assert compilation_mode(spec("train.compile=on"), pays=False) == "must"
+    assert compilation_mode(spec("train.compile=off"), pays=True) == "no"
     folder = Path()
     assert Workspace(folder, folder, folder, 2 * STEPS_THAT_PAY).compilation_pays(2)
     assert not Workspace(folder, folder, folder, 2 * STEPS_THAT_PAY).compilation_pays(3)
+
+
+def test_a_folder_that_cannot_be_written_keeps_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    RunCache(Path("/proc/no-such-folder"))
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
 def test_compiled_code_is_kept_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

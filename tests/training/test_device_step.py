@@ -88,21 +88,25 @@ def test_one_graph_serves_all_schedules_rates_and_seeds(spec: Spec) -> None:
         [],
         ["scheduler=one_cycle", "optimizer.lr=0.1", "optimizer.args.momentum=0.8"],
         ["train.epochs=3", "seed=4", "optimizer.weight_decay=0", "optimizer.bias_lr_factor=4"],
+        ["data.train_images=300"],  # as in the search of a sweep
     ):
         train_one(spec(*overrides), run_cache=run_cache)
     step = _step_of(spec(), run_cache)
     assert step.graph
     assert step.captures == 1
-    for other in (["optimizer.args.nesterov=false"], ["data.train_images=300"], ["train.batch_size=16"]):
+    assert _step_of(spec("optimizer=adamw"), run_cache) is not step
+    assert _step_of(spec(), run_cache) is step  # two are kept
+    for other in (["optimizer.args.nesterov=false"], ["train.batch_size=16"]):
         assert _step_of(spec(*other), run_cache) is not step
-    assert _step_of(spec(), run_cache) is step
+    assert _step_of(spec(), run_cache) is not step
 
 
 @pytest.mark.usefixtures("device_steps")
 def test_a_run_after_others_has_the_result_of_a_run_alone(spec: Spec) -> None:
     run, run_cache = spec("optimizer.lr=0.3"), RunCache()
     alone = without_times(train_one(run))
-    for other in (["seed=9"], ["scheduler=one_cycle", "train.epochs=3"], ["optimizer.lr=1e30"]):
+    others = (["seed=9"], ["scheduler=one_cycle", "train.epochs=3"], ["data.train_images=100"], ["optimizer.lr=1e30"])
+    for other in others:
         train_one(spec("optimizer.search.lr.high=1e31", *other), run_cache=run_cache)
     assert without_times(train_one(run, run_cache=run_cache)) == alone
 

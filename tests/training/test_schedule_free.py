@@ -67,3 +67,9 @@ def test_another_scheduler_is_evaluated_at_its_training_weights(spec: Spec) -> N
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
     trainer.evaluate(trainer.data.test)
     torch.testing.assert_close(dict(trainer.net.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", ["train.average=lookahead", "model.args.freeze_stem_bias=0.5"])
+def test_settings_that_schedule_free_does_not_allow(spec: Spec, change: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{change.partition('=')[0]}.*scheduler=schedule_free"):
+        preflight([spec("scheduler=schedule_free", change)], RunCache(), print)
