@@ -37,6 +37,9 @@ def dry_run(plan: Plan, console: Console) -> None:
     step_time = f"{1000 * throughput.step:.1f} ms per step"
     time_left = duration(max(0.0, seconds) / concurrency)
     console.print(f"estimated time: {time_left} at {step_time}, and a few seconds to start; nothing was started")
+    if plan.settings.minutes is not None:
+        limit = f"minutes={plan.settings.minutes:g}"
+        console.print(f"{limit} leaves out the trials and final seeds that do not fit, the same for each scheduler")
 
 
 def _finished(plan: Plan) -> list[TrialResult]:

@@ -140,9 +140,8 @@ def test_a_scheduler_of_ones_own_as_the_readme_shows_it(command: Command, tmp_pa
 
 
 def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) -> None:
-    done = command(
-        "sweep", "dry_run=true", "sweep=smoke", *SMALL, "schedulers=[constant,warmup_stable_decay]", "n_trials=5"
-    )
+    schedulers = "schedulers=[constant,warmup_stable_decay]"
+    done = command("sweep", "dry_run=true", "sweep=smoke", *SMALL, schedulers, "n_trials=5", "minutes=3")
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
     lines = done.stdout.splitlines()
@@ -152,6 +151,7 @@ def test_dry_run_tells_all_and_starts_nothing(command: Command, tmp_path: Path) 
     assert lines[3].startswith("planned: 10 search runs of 20 steps and 4 final runs of 22 steps, ")
     assert lines[3].endswith(" into runs/smoke")
     assert lines[4].startswith("estimated time: ") and lines[4].endswith("nothing was started")
+    assert lines[5].startswith("minutes=3 leaves out the trials and final seeds that do not fit")
 
 
 @pytest.mark.usefixtures("stored")
