@@ -1,6 +1,6 @@
 """The whole step on a device: on the CPU, with a stand-in for a CUDA graph, and on a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -22,6 +22,7 @@ from lrbench.training import trainer as trainer_module
 from lrbench.training.device import resolve_device
 from lrbench.training.device_step import DeviceStep
 from lrbench.training.run_cache import RunCache
+from lrbench.training.table_optimizers import SGD, WeightVector
 from lrbench.training.throughput import measure_throughput
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer, build_network
@@ -214,7 +215,24 @@ def test_a_network_that_a_graph_cannot_reproduce_stays_eager(spec: Spec, capsys:
     train_one(run, run_cache=run_cache)
     step = _step_of(run, run_cache)
     assert (step.graph, step.captures) == (None, 1)  # it does not try again
-    assert "training without a CUDA graph: its gradients and weights differ" in capsys.readouterr().out
+    assert "training without a CUDA graph: its gradients and its update differ" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("device_steps")
+def test_a_graph_with_another_update_is_refused(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The update of the graph lacks the weight decay, as if it were a constant of the capture."""
+    update, run_cache = SGD.update, RunCache()
+
+    def without_decay(rule: SGD, group: WeightVector, gradient: Tensor, scalars: Sequence[Tensor]) -> None:
+        decay = scalars[2] * (0 if RecordedGraph.is_recording else 1)
+        update(rule, group, gradient, [scalars[0], scalars[1], decay])
+
+    monkeypatch.setattr(SGD, "update", without_decay)
+    train_one(spec("train.precision=float32", "optimizer.weight_decay=0.5"), run_cache=run_cache)
+    assert _step_of(spec("train.precision=float32"), run_cache).graph is None
+    assert "its gradients and its update differ from eager ones by 0.0 % and " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("device_steps")
