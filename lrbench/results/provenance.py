@@ -99,6 +99,8 @@ def _hardware_of(run: TrialResult) -> str:
     device, environment = run.spec.device, run.environment
     if device == "cpu":
         device += f", {counted(int(run.spec.train.threads), 'thread')} per run"
+    if "step" in environment:
+        device += f", {environment['step']}"
     versions = f"torch {environment['torch']}, Python {environment['python']}, {environment['platform']}"
     return f"{environment['device']} ({device}), {versions}"
 

@@ -42,6 +42,11 @@ class Compilation:
         self._mode = mode
         self._is_proven = mode == "no"  # then nothing can fail
 
+    @property
+    def is_on(self) -> bool:
+        """True if the step is compiled, False also after a failure."""
+        return self._mode != "no"
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function`, compiled unless the compilation is off or has failed."""
         if self._mode == "no":

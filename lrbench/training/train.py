@@ -61,7 +61,7 @@ def train_one(
         curves=recorder.curves(),
         train_seconds=train_seconds,
         eval_seconds=recorder.eval_seconds,
-        environment=run_environment(run.device),
+        environment=run_environment(run.device) | ({"step": kind} if (kind := run.step_kind()) else {}),
         classes=run.data.classes,
         loss_spikes=recorder.loss_spikes,
     )

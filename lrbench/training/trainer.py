@@ -50,6 +50,14 @@ class Trainer:
         kind = spec.train.average
         self.average = None if kind == "none" else WeightAverage(kind, self.net, spec.train.total_steps)
 
+    def step_kind(self) -> str | None:
+        """Return how the steps were made, in words, None for plain steps on a CPU."""
+        is_compiled = self.train_step.compilation.is_on
+        if self.device.type == "cpu" and not is_compiled:
+            return None
+        kind = "one CUDA graph a step" if self.device_step and self.device_step.graph else "kernel by kernel"
+        return f"{kind}, compiled" if is_compiled else kind
+
     @property
     def torch_optimizers(self) -> Optimizers:
         """The optimizers of a run without a device step."""

@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="leave out what does not fit into this time (10)")
     parser.add_argument("--runs", type=int, default=ACCURACY_RUNS, help=f"counted runs of a process ({ACCURACY_RUNS})")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"ways to train ({','.join(KINDS)})")
-    parser.add_argument("--at-once", default="1,2,4", help="processes at once (1,2,4)")
+    parser.add_argument("--at-once", default="1,2,3,4", help="processes at once (1,2,3,4)")
     parser.add_argument("--airbench", type=Path, help="path of airbench94.py, to time it too")
     parser.add_argument("--out", type=Path, help="folder of the figures (scripts/bench_results/MACHINE)")
     parser.add_argument("overrides", nargs="*", default=[], help="changes to the setting, such as model.args.width=0.5")

@@ -52,9 +52,11 @@ def test_provenance_of_an_empty_folder(run: Run, tmp_path: Path) -> None:
 def test_hardware_names_each_machine_once(run: Run) -> None:
     result = run(test=0.7)
     on_gpu = result.model_copy(update={"spec": result.spec.model_copy(update={"device": "cuda:0"})})
-    assert hardware([result, on_gpu, result]) == [
+    captured = on_gpu.model_copy(update={"environment": {**on_gpu.environment, "step": "one CUDA graph a step"}})
+    assert hardware([result, on_gpu, captured, result]) == [
         "abacus (cpu, 1 thread per run), torch 2.15, Python 3.11, wood",
         "abacus (cuda:0), torch 2.15, Python 3.11, wood",
+        "abacus (cuda:0, one CUDA graph a step), torch 2.15, Python 3.11, wood",
     ]
 
 

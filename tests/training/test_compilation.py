@@ -30,12 +30,14 @@ MODELS = (
     ["model=fast", "model.args.width=0.125"],
     ["model=fast_quarter", "model.args.width=0.125"],
     ["model=resnet20", "model.args.width=4"],
+    ["model=resnet18"],
 )
 
 
 def _losses(spec: Spec, *overrides: str) -> list[float]:
     result = train_one(spec("train.precision=bfloat16", "train.epochs=0.2", "optimizer.lr=0.05", *overrides))
     assert result.state == "finished"
+    assert ("compiled" in result.environment.get("step", "")) == ("train.compile=on" in overrides)
     return result.curves["train/loss"].values
 
 
@@ -88,6 +90,7 @@ def test_a_compilation_that_fails(
         return
     result = train_one(spec())
     assert capsys.readouterr().out == "training without torch.compile: no compiler was found\n"
+    assert "step" not in result.environment
     assert result.state == "finished"
 
 
