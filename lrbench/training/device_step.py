@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from lrbench.data.batches import Crops, EpochDraws
 from lrbench.data.dataset import Dataset
 from lrbench.spec import TrialSpec
-from lrbench.training.table_optimizers import Rule, TableOptimizer, table_rules
+from lrbench.training.table_optimizers import TableOptimizer, table_rules
 from lrbench.training.train_step import StepSignature, TrainStep
+from lrbench.training.update_rules import Rule
 
 WARM_UP_STEPS = 3  # before a capture, so that cuDNN and cuBLAS have allocated their workspaces
 GRADIENT_TOLERANCE = 0.02  # largest relative difference between the gradients of a replay and of the eager step

@@ -29,6 +29,19 @@ def cut_off(run: TrialSpec, path: Path, after_epochs: float) -> None:
         train_one(run, stop, checkpoint=path, checkpoint_seconds=0)
 
 
+def check_resume(run: TrialSpec, folder: Path, after_epochs: float) -> None:
+    """Cut a run off, and check that it resumes there and ends like a run without a break.
+
+    The progress must be reported at every step.
+    """
+    path, epochs = folder / "run.pt", []
+    cut_off(run, path, after_epochs)
+    resumed = train_one(run, lambda progress: epochs.append(progress.epoch), checkpoint=path, checkpoint_seconds=0)
+    assert epochs[0] == pytest.approx(after_epochs)  # not from the beginning
+    assert without_times(resumed) == without_times(train_one(run))
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("overrides", "after_epochs"),
     [
@@ -50,15 +63,7 @@ def test_it_ends_the_same(
     spec: Spec, tmp_path: Path, overrides: list[str], after_epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
-    run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
-    cut_off(run, tmp_path / "run.pt", after_epochs)
-    epochs: list[float] = []
-    resumed = train_one(
-        run, lambda progress: epochs.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
-    )
-    assert epochs[0] == pytest.approx(after_epochs)  # not from the beginning
-    assert without_times(resumed) == without_times(train_one(run))
-    assert list(tmp_path.iterdir()) == []
+    check_resume(spec("train.epochs=3", "train.eval_epochs=0.4", *overrides), tmp_path, after_epochs)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_previous_one(

@@ -22,14 +22,15 @@ from lrbench.training import trainer as trainer_module
 from lrbench.training.device import resolve_device
 from lrbench.training.device_step import DeviceStep
 from lrbench.training.run_cache import RunCache
-from lrbench.training.table_optimizers import SGD, WeightVector
 from lrbench.training.throughput import measure_throughput
 from lrbench.training.train import train_one
 from lrbench.training.trainer import Trainer, build_network
+from lrbench.training.update_rules import SGD
+from lrbench.training.weight_vector import WeightVector
 from tests.builders import without_times
 from tests.conftest import Spec
 from tests.training.recorded_graph import RecordedGraph
-from tests.training.test_checkpoint import cut_off
+from tests.training.test_checkpoint import check_resume, cut_off
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 OPTIMIZERS = (
@@ -122,14 +123,7 @@ def test_a_captured_run_resumes(
     spec: Spec, tmp_path: Path, overrides: list[str], after_epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
-    run = spec("train.epochs=3", "train.eval_epochs=0.4", *overrides)
-    cut_off(run, tmp_path / "run.pt", after_epochs)
-    epochs: list[float] = []
-    resumed = train_one(
-        run, lambda progress: epochs.append(progress.epoch), checkpoint=tmp_path / "run.pt", checkpoint_seconds=0
-    )
-    assert epochs[0] == pytest.approx(after_epochs)
-    assert without_times(resumed) == without_times(train_one(run))
+    check_resume(spec("train.epochs=3", "train.eval_epochs=0.4", *overrides), tmp_path, after_epochs)
 
 
 @pytest.mark.usefixtures("device_steps")
