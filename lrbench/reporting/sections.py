@@ -72,6 +72,10 @@ def ranking_table(ranking: Ranking) -> Table:
         ]
         for row in ranking.rows
     ]
+    if any(row.unstable for row in ranking.rows):
+        columns.append("unstable runs")
+        for cells, row in zip(rows, ranking.rows, strict=True):
+            cells.append(_unstable_runs(row))
     if any(row.best_epoch for row in ranking.rows):
         columns.append("best epoch's test accuracy, %")
         for cells, row in zip(rows, ranking.rows, strict=True):
@@ -80,17 +84,13 @@ def ranking_table(ranking: Ranking) -> Table:
         columns.append(f"{name}, %")
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(percent(row.extra_accuracies[metric]) if metric in row.extra_accuracies else "")
-    if any(row.unstable for row in ranking.rows):
-        columns.append("unstable runs")
-        for cells, row in zip(rows, ranking.rows, strict=True):
-            cells.append(_unstable_runs(row))
     return Table(columns, rows, left=(1,))
 
 
 def _extra_columns(ranking: Ranking) -> dict[str, str]:
     """Return the names of the extra test accuracies that a row has, by metric."""
     train = ranking.rows[0].runs[0].spec.train
-    average = {"ema": "EMA of the weights", "lookahead": "lookahead"}.get(train.average, "average of the weights")
+    average = {"ema": "EMA", "lookahead": "lookahead"}.get(train.average, "average")
     names = (f"{train.test_views} views", average, f"{average} and {train.test_views} views")
     present = {metric for row in ranking.rows for metric in row.extra_accuracies}
     return {metric: name for metric, name in zip(EXTRA_TEST_ACCURACIES, names, strict=True) if metric in present}
@@ -141,7 +141,8 @@ def _ranking(ranking: Ranking) -> list[Block]:
     if extra := _extra_columns(ranking):
         words.append(
             f"Further test accuracies, which do not count for the ranking: {listed(list(extra.values()))}. Views are "
-            "shifted and mirrored copies of a test image, whose outputs are averaged."
+            "shifted and mirrored copies of a test image, whose outputs are averaged. EMA and lookahead average "
+            "the weights over the steps."
         )
     if any(row.unstable for row in ranking.rows):
         words.append(

@@ -70,7 +70,7 @@ def test_extra_test_accuracies_have_columns(run: Run) -> None:
         extra.append(result)
     ranking = rank_schedulers(extra)
     table = sections.ranking_table(ranking)
-    assert table.columns[-2:] == ["6 views, %", "EMA of the weights, %"]
+    assert table.columns[-2:] == ["6 views, %", "EMA, %"]
     assert [row[-2:] for row in table.rows] == [["85.00", "90.00"], ["", ""]]
     assert ranking.rows[0].mean.mean == pytest.approx(0.8)
 
