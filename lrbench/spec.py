@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 10_000_000
 Value = float | int | str | bool  # of a hyperparameter
+PEAK_RATE = "optimizer.lr"  # the config key
+# The job of a run in a sweep. `search` scores a trial, and `confirm` scores it again with another
+# seed. `final` is a test run of a chosen configuration. `half_rate` and `double_rate` are test runs
+# of the same configuration at half and at twice its peak rate.
+Phase = Literal["search", "confirm", "final", "half_rate", "double_rate"]
 _MESSAGES = {  # by type of pydantic's errors, if its own message needs other words
     "missing": "must be set",
     "extra_forbidden": "unknown key",
@@ -177,8 +182,9 @@ class TrialSpec(PlainData):
     train: TrainSpec
     seed: NonNegativeInt
     device: Annotated[str, AfterValidator(_device)]
-    phase: Literal["search", "final"]
-    trial: NonNegativeInt | None = None  # its number in the scheduler's search; None outside of a sweep
+    phase: Phase
+    search: NonNegativeInt = 0  # the number of the search; a sweep has several, independent of each other
+    trial: NonNegativeInt | None = None  # its number in the search; None outside of a sweep
     sampled: dict[str, Value] = {}  # the values that the search chose, by config key
 
     @property
@@ -188,10 +194,16 @@ class TrialSpec(PlainData):
         """
         return self.trial or 0
 
+    @property
+    def is_scored_on_test(self) -> bool:
+        """True if the run scores the test images. A search never uses them."""
+        return self.phase not in ("search", "confirm")
+
     def name(self, *, with_trial: bool) -> str:
-        """Return the name of the run for people, such as `cosine search trial 3 seed 0`."""
+        """Return the name of the run for people, such as `cosine search 2 trial 3 seed 4000`."""
+        search = f" {self.search}" if self.search else ""
         trial = f" trial {self.trial}" if with_trial and self.trial is not None else ""
-        return f"{self.scheduler.name} {self.phase}{trial} seed {self.seed}"
+        return f"{self.scheduler.name} {self.phase}{search}{trial} seed {self.seed}"
 
     def key(self) -> str:
         """Return a file name that is unique to this spec."""
@@ -203,11 +215,13 @@ class TrialSpec(PlainData):
                 "data": {"target", "args"} if own_data else set(),
                 "train": _as_before("train", dict(self.train)),
                 "model": {"args": _as_before("model.args", self.model.args)},
+                "search": self.search == 0,
             }
         )
         digest = hashlib.sha256(described.encode()).hexdigest()[:10]
+        search = f"-{self.search}" if self.search else ""
         trial = "" if self.trial is None else f"-t{self.trial:04d}"
-        return f"{self.scheduler.name}-{self.phase}{trial}-s{self.seed}-{digest}"
+        return f"{self.scheduler.name}-{self.phase}{search}{trial}-s{self.seed}-{digest}"
 
     def resolved(self, device: DeviceInfo, runs_at_once: int = 1) -> "TrialSpec":
         """Return the spec without `auto`: on this machine, with `runs_at_once` runs at once."""

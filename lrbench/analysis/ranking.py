@@ -20,7 +20,7 @@ from lrbench.analysis.statistics import (
 )
 from lrbench.analysis.time_to_target import TimeToTarget, default_target, time_to_target
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
-from lrbench.results.selection import chosen_trial, runs_of_phase, trial_scores
+from lrbench.results.selection import choose, runs_of_phase, trial_scores
 from lrbench.spec import ConfigError, Value
 
 BASELINE = "constant"  # if the sweep has it, and no other baseline is given
@@ -223,8 +223,10 @@ def best_test_accuracy(run: TrialResult) -> float | None:
 
 
 def _runs_of(results: Sequence[TrialResult], scheduler: str) -> SchedulerRuns:
-    search, finals = (runs_of_phase(results, scheduler, phase) for phase in ("search", "final"))
-    trial = chosen_trial(search)
+    search = runs_of_phase(results, scheduler, "search")
+    confirmation, finals = (runs_of_phase(results, scheduler, phase) for phase in ("confirm", "final"))
+    choice = choose(search, confirmation, len({run.spec.trial for run in confirmation}))
+    trial = choice.trial if choice else None
     # Another machine may have repeated a run: the latest counts.
     chosen = {run.spec.seed: run for run in finals if run.spec.trial == trial}
     default = [run for run in finals if run.spec.trial == 0] if trial != 0 else []

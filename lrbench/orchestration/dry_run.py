@@ -60,6 +60,6 @@ def _seconds(spec: TrialSpec, throughput: Throughput) -> float:
     train = spec.train
     evaluations = math.ceil(train.total_steps / (train.eval_epochs * train.steps_per_epoch))
     images = evaluations * spec.data.holdout_images
-    if spec.phase == "final":
+    if spec.is_scored_on_test:
         images += image_source(spec.data).test_images
     return train.total_steps * throughput.step + images * throughput.image

@@ -21,9 +21,12 @@ LOCK, HOLDER = "sweep.lock", "sweep.holder"  # HOLDER says in words who holds th
 CHANGEABLE = (  # keys that may differ at the next start, because they do not change the runs
     "schedulers",
     "scheduler",
+    "searches",
     "n_trials",
     "final_seeds",
     "final_default",
+    "final_neighbours",
+    "report",
     "minutes",
     "executor",
     "tracking",
@@ -32,6 +35,7 @@ CHANGEABLE = (  # keys that may differ at the next start, because they do not ch
     "dry_run",
     "fresh",
 )
+OLDER_SEARCH = {"startup_trials": 1, "confirm": 0}  # of lrbench 0.1, whose config.yaml lacks these keys
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def check_same_config(plan: Plan) -> None:
     before, now = _with_data_target(yaml.safe_load(path.read_text())), _comparable(plan)
     both = before["scheduler"].keys() & now["scheduler"].keys()
     old, new = _flattened(_with_schedulers(before, both)), _flattened(_with_schedulers(now, both))
-    old = {key: value for key, value in NEWER_SETTINGS.items() if key in new} | old
+    old = {key: value for key, value in {**NEWER_SETTINGS, **OLDER_SEARCH}.items() if key in new} | old
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if differing:
         lines = "\n".join(f"  {key}: {old.get(key)} in the folder, {new.get(key)} now" for key in differing)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
@@ -18,50 +18,87 @@ from lrbench.results.result import TrialResult
 from lrbench.search.components import build_pruner, build_sampler
 from lrbench.search.journal import open_journal
 from lrbench.search.space import Space, search_space
+from lrbench.search.startup import spread_points
 from lrbench.search.study import Study
-from lrbench.spec import ConfigError, DeviceInfo, PlainData, TrialSpec, validated
+from lrbench.spec import ConfigError, DeviceInfo, Phase, PlainData, TrialSpec, Value, validated
 from lrbench.text import Log
 
 MINUTES_THAT_PAY = 10.0  # for torch.compile: each worker compiles for about a minute
-FIRST_FINAL_SEED = 1000  # the final seeds begin this far above the sweep's seed
+SEEDS_PER_SEARCH = 2000  # a search is what a sweep with a seed so much higher would do
+FIRST_FINAL_SEED = 1000  # the final seeds of a search begin this far above its first seed
+
+# The phases of the runs beside the chosen configuration, and their factors of its peak rate.
+NEIGHBOURS: dict[Phase, float] = {"half_rate": 0.5, "double_rate": 2.0}
+
+
+class ReportSettings(PlainData):
+    """The keys of a report. `delta` is a difference of accuracy that does not matter."""
+
+    delta: Annotated[float, Field(gt=0, lt=1)]
 
 
 class SweepSettings(PlainData):
-    """The keys of conf/sweep.yaml that are not about a single run."""
+    """The keys of conf/sweep.yaml that are not about a single run.
+
+    A sweep has `searches` independent searches of `n_trials` trials for each scheduler. Each search
+    has its own seeds, which are the same for all schedulers.
+    """
 
     name: str
     schedulers: list[str]
+    searches: PositiveInt
     n_trials: PositiveInt
+    startup_trials: PositiveInt
     search_seeds: PositiveInt
+    confirm: NonNegativeInt
     final_seeds: PositiveInt
     final_default: bool
+    final_neighbours: bool
     final_train_images: PositiveInt | None
     pending_trials: PositiveInt
     minutes: PositiveFloat | None
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     executor: dict[str, Any]
+    report: ReportSettings
     seed: NonNegativeInt
 
-    @property
-    def search_seed_range(self) -> range:
-        """The seeds with which every trial is trained."""
-        return range(self.seed, self.seed + self.search_seeds)
+    def first_seed(self, search: int) -> int:
+        """Return the seed of a search. Its sampler and its runs derive their seeds from it."""
+        return self.seed + SEEDS_PER_SEARCH * search
+
+    def trial_seeds(self, search: int) -> range:
+        """Return the seeds with which every trial of a search is trained."""
+        return range(self.first_seed(search), self.first_seed(search) + self.search_seeds)
+
+    def confirmation_seeds(self, search: int) -> range:
+        """Return the further seeds with which the best trials of a search are trained."""
+        first = self.trial_seeds(search).stop
+        return range(first, first + self.search_seeds)
+
+    def final_seed_range(self, search: int) -> range:
+        """Return the seeds of the final runs after a search, which no search uses."""
+        first = self.first_seed(search) + FIRST_FINAL_SEED
+        return range(first, first + self.final_seeds)
+
+    def final_place(self, spec: TrialSpec) -> int:
+        """Return the place of a final run's seed among the final seeds of its search, from 0."""
+        return spec.seed - self.final_seed_range(spec.search).start
 
     @property
-    def final_seed_range(self) -> range:
-        """The seeds of the final runs, which the search never uses."""
-        return range(self.seed + FIRST_FINAL_SEED, self.seed + FIRST_FINAL_SEED + self.final_seeds)
-
-    @property
-    def final_runs_per_scheduler(self) -> int:
-        """The number of final runs of a scheduler, if its default configuration is not the best."""
-        return self.final_seeds * self.final_runs_per_seed
+    def confirmed_trials(self) -> int:
+        """The number of trials of a search that are trained again, if enough have a score."""
+        return min(self.confirm, self.n_trials) if self.n_trials > 1 else 0
 
     @property
     def final_runs_per_seed(self) -> int:
-        """The number of final runs of a scheduler with one seed, if its default is not the best."""
+        """The number of final runs of a search with one seed, if its default is not the best."""
         return 2 if self.final_default else 1
+
+    @property
+    def neighbour_runs(self) -> int:
+        """The number of runs of a search at half and at twice the chosen peak rate."""
+        return len(NEIGHBOURS) if self.final_neighbours else 0
 
     @property
     def prunes(self) -> bool:
@@ -93,14 +130,21 @@ class Plan:
         return self.folder / "trials"
 
     @property
+    def n_searches(self) -> int:
+        """The number of searches of all schedulers."""
+        return len(self.settings.schedulers) * self.settings.searches
+
+    @property
     def search_runs(self) -> int:
         """The number of search runs. Trials that repeat each other make it smaller."""
-        return len(self.settings.schedulers) * self.settings.n_trials * self.settings.search_seeds
+        settings = self.settings
+        return self.n_searches * (settings.n_trials + settings.confirmed_trials) * settings.search_seeds
 
     @property
     def final_runs(self) -> int:
-        """The number of final runs. It is smaller if the default configuration is the best."""
-        return len(self.settings.schedulers) * self.settings.final_runs_per_scheduler
+        """The number of test runs. It is smaller if the default configuration is the best."""
+        settings = self.settings
+        return self.n_searches * (settings.final_seeds * settings.final_runs_per_seed + settings.neighbour_runs)
 
     @property
     def runs(self) -> int:
@@ -121,12 +165,14 @@ class Plan:
 
     def run_counts(self) -> RunCounts:
         """Return the size of the sweep for a time budget."""
-        (search, final), schedulers = self.run_steps, len(self.settings.schedulers)
+        (search, final), settings = self.run_steps, self.settings
         return RunCounts(
-            trials=self.settings.n_trials,
-            seeds=self.settings.final_seeds,
-            search_runs=schedulers * self.settings.search_seeds,
-            final_runs=schedulers * self.settings.final_runs_per_seed,
+            trials=settings.n_trials,
+            seeds=settings.final_seeds,
+            search_runs=self.n_searches * settings.search_seeds,
+            confirmation_runs=self.n_searches * settings.confirmed_trials * settings.search_seeds,
+            final_runs=self.n_searches * settings.final_runs_per_seed,
+            neighbour_runs=self.n_searches * settings.neighbour_runs,
             search_steps=search,
             final_steps=final,
         )
@@ -154,20 +200,41 @@ class Plan:
         return [parse_spec(cfg) for cfg in self.configs.values()]
 
     def studies(self, results: Iterable[TrialResult], log: Log = print) -> dict[str, Study]:
-        """Return the search of each scheduler, restored from its journal and the results.
+        """Return the searches by their `study_name`, restored from the journal and the results.
 
-        Trial 0 is the default configuration.
+        Trial 0 is the default configuration. The next startup trials are spread over the space.
         """
-        known = {
-            name: {0: {key: OmegaConf.select(cfg, key) for key in self.spaces[name]}}
-            for name, cfg in self.configs.items()
+        settings = self.settings
+        searches = {
+            study_name(name, number): (name, number) for number in range(settings.searches) for name in self.configs
         }
+        known: dict[str, dict[int, dict[str, Value]]] = {key: {} for key in searches}
         for spec in (result.spec for result in results):
-            if spec.phase == "search" and spec.trial and spec.scheduler.name in known:
-                known[spec.scheduler.name][spec.trial] = dict(spec.sampled)
-        storage = open_journal(self.folder / "study.journal", self.spaces, known, log)
-        sampler, seed = self.settings.sampler, self.settings.seed
-        return {name: Study(storage, name, self.spaces[name], known[name], sampler, seed) for name in self.configs}
+            key = study_name(spec.scheduler.name, spec.search)
+            if spec.phase == "search" and spec.trial and key in known:
+                known[key][spec.trial] = dict(spec.sampled)
+        for key, (name, number) in searches.items():
+            self._add_startup_trials(known[key], name, settings.first_seed(number))
+        spaces = {key: self.spaces[name] for key, (name, _) in searches.items()}
+        storage = open_journal(self.folder / "study.journal", spaces, known, log)
+        return {
+            key: Study(storage, key, spaces[key], known[key], settings.sampler, settings.first_seed(number))
+            for key, (_, number) in searches.items()
+        }
+
+    def _add_startup_trials(self, known: dict[int, dict[str, Value]], name: str, seed: int) -> None:
+        """Add the values of the first trials of a scheduler's search that have no result yet."""
+        cfg, space = self.configs[name], self.spaces[name]
+        known[0] = {key: OmegaConf.select(cfg, key) for key in space}
+        count = min(self.settings.startup_trials, self.settings.n_trials)
+        if any(number not in known for number in range(count)):
+            for number, values in enumerate(spread_points(space, count - 1, seed), 1):
+                known.setdefault(number, values)
+
+
+def study_name(scheduler: str, search: int) -> str:
+    """Return the name of a search in Optuna's journal."""
+    return f"{scheduler} search {search}" if search else scheduler
 
 
 def make_plan(overrides: Sequence[str]) -> Plan:
@@ -238,9 +305,14 @@ def _check(plan: Plan) -> None:
             f"{given}: search_seeds must be 1 with a pruner, which compares runs with the same seed. "
             "Set search_seeds=1 or pruner=none"
         )
-    if settings.search_seeds > FIRST_FINAL_SEED:
-        limit = f"must be at most {FIRST_FINAL_SEED}, because higher seeds belong to the final runs"
-        raise ConfigError(f"search_seeds={settings.search_seeds}: {limit}")
+    if settings.search_seeds > (limit := FIRST_FINAL_SEED // 2):
+        reason = "because higher seeds belong to the final runs"
+        raise ConfigError(f"search_seeds={settings.search_seeds}: must be at most {limit}, {reason}")
+    if settings.final_seeds > (limit := SEEDS_PER_SEARCH - FIRST_FINAL_SEED):
+        reason = "because higher seeds belong to the next search"
+        raise ConfigError(f"final_seeds={settings.final_seeds}: must be at most {limit}, {reason}")
+    if settings.confirm == 1:
+        raise ConfigError("confirm=1: must be 0, or at least 2, because one trial leaves no choice")
     if plan.specs()[0].data.holdout_images == 0:
         raise ConfigError(
             "data.holdout_images=0: must be at least 1, because a search compares trials on held-out images"

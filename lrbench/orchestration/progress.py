@@ -92,7 +92,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
 
     def _count_done(self, result: TrialResult) -> tuple[str, float]:
         """Count a run with a result, and return its metric and accuracy."""
-        metric = "test/accuracy" if result.spec.phase == "final" else "val/accuracy"
+        metric = "test/accuracy" if result.spec.is_scored_on_test else "val/accuracy"
         accuracy = result.last(metric)
         with self._lock:
             self._running.pop(result.spec.key(), None)
@@ -136,4 +136,4 @@ def _spikes(result: TrialResult) -> str:
 
 def run_name(spec: TrialSpec) -> str:
     """Return the name of a run for people. It has the trial of a search run only."""
-    return spec.name(with_trial=spec.phase == "search")
+    return spec.name(with_trial=not spec.is_scored_on_test)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lrbench.executors.executor import Executor, RunError
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import SearchPipeline
 from lrbench.orchestration.run_events import RunEvents
 from lrbench.orchestration.time_budget import TimeBudget
 from lrbench.results.files import write_result
@@ -16,7 +16,7 @@ from lrbench.spec import TrialSpec
 
 
 def train_all(
-    pipelines: Sequence[SchedulerPipeline],
+    pipelines: Sequence[SearchPipeline],
     executor: Executor,
     finished: Mapping[str, TrialResult],
     trials: Path,
@@ -29,7 +29,7 @@ def train_all(
     between schedulers: a run waits only for the trials whose scores its sampler must know. With a
     time budget, the next round of trials or final runs begins when a worker has nothing to do.
     """
-    running: dict[Future[TrialResult], tuple[SchedulerPipeline, TrialSpec]] = {}
+    running: dict[Future[TrialResult], tuple[SearchPipeline, TrialSpec]] = {}
     to_ask, failures = deque(pipelines), 0
     while to_ask or running:
         while to_ask:

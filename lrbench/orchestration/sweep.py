@@ -11,7 +11,7 @@ from lrbench.command_line import command_line
 from lrbench.executors.executor import Executor, RunError
 from lrbench.orchestration.folder import locked_folder, write_config
 from lrbench.orchestration.overrides import as_overrides
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import SearchPipeline, make_pipelines
 from lrbench.orchestration.plan import Plan, describe_runs, for_final_runs
 from lrbench.orchestration.progress import ProgressBoard, status_log
 from lrbench.orchestration.run_events import RunEvents
@@ -43,10 +43,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
         budget = _time_budget(plan, started, concurrency, results)
         allowance = budget.allowance if budget else None
         studies = plan.studies(results, console.print)
-        pipelines = [
-            SchedulerPipeline(cfg, plan.settings, device, concurrency, studies[name], allowance)
-            for name, cfg in plan.configs.items()
-        ]
+        pipelines = make_pipelines(plan, device, concurrency, studies, allowance)
         out, tracking = Path(plan.shared.out), plan.shared.tracking
         publisher = stack.enter_context(open_publisher(out, tracking, plan.settings.name))
         with ProgressBoard(console, plan.runs, plan.steps) as board:
@@ -91,8 +88,8 @@ def _time_budget(plan: Plan, started: float, concurrency: int, results: Sequence
     if plan.settings.minutes is None:
         return None
     finished = [result for result in results if result.spec.scheduler.name in plan.configs]
-    first_seed = plan.settings.final_seed_range.start
-    return TimeBudget(plan.run_counts(), plan.settings.minutes, concurrency, finished, first_seed, started=started)
+    final_place = plan.settings.final_place
+    return TimeBudget(plan.run_counts(), plan.settings.minutes, concurrency, finished, final_place, started=started)
 
 
 def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult | None:
@@ -137,7 +134,7 @@ def _print_last_lines(
         console.print(f"{label + ':':20} {text}")
 
 
-def _print_importances(pipelines: Sequence[SchedulerPipeline], console: Console) -> None:
+def _print_importances(pipelines: Sequence[SearchPipeline], console: Console) -> None:
     """Print the importance of the hyperparameters."""
     by_scheduler = {pipeline.name: pipeline.study.importances() for pipeline in pipelines}
     if not any(by_scheduler.values()):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lrbench.results.result import TrialResult
+from lrbench.spec import TrialSpec
 from lrbench.text import counted
 
 REPORT_SECONDS = 10.0  # reserved for the report and for MLflow
@@ -29,15 +30,18 @@ class Allowance:
 class RunCounts:
     """The size of a sweep.
 
-    A round has a trial, or the final runs of a seed, of each scheduler. `trials` and `seeds` are
-    the largest numbers of rounds. `search_runs` and `final_runs` are the runs of a round.
-    `search_steps` and `final_steps` are the optimizer steps of a run.
+    A round has a trial, or the final runs of a seed, of each search of each scheduler. `trials` and
+    `seeds` are the largest numbers of rounds. `search_runs` and `final_runs` are the runs of a
+    round. The search ends with `confirmation_runs`, and the first final round has `neighbour_runs`
+    too. `search_steps` and `final_steps` are the optimizer steps of a run.
     """
 
     trials: int
     seeds: int
     search_runs: int
+    confirmation_runs: int
     final_runs: int
+    neighbour_runs: int
     search_steps: int
     final_steps: int
 
@@ -47,7 +51,8 @@ class TimeBudget:
 
     All schedulers get the same numbers of trials and final seeds, at least one of each. The search
     ends early enough for the final runs of all seeds. If they take longer than expected, later
-    seeds are left out. The trials and seeds of earlier starts are allowed.
+    seeds are left out. The trials and seeds of earlier starts are allowed. `final_place` returns
+    the place of a final run's seed among the seeds of its search, from 0.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class TimeBudget:
         minutes: float,
         concurrency: int,
         finished: Iterable[TrialResult],
-        first_final_seed: int,
+        final_place: Callable[[TrialSpec], int],
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
     ) -> None:
@@ -69,8 +74,8 @@ class TimeBudget:
             self.add(result)
             if result.spec.phase == "search":
                 trials = max(trials, result.spec.trial_number + 1)
-            else:
-                seeds = max(seeds, result.spec.seed - first_final_seed + 1)
+            elif result.spec.phase == "final":
+                seeds = max(seeds, final_place(result.spec) + 1)
         self._runs_before = len(self._speeds)
         self.allowance = Allowance(min(trials, counts.trials), min(seeds, counts.seeds), search_is_over=False)
 
@@ -88,8 +93,8 @@ class TimeBudget:
         if not allowance.search_is_over:
             if not self._speeds and running:
                 return False  # nothing is known about the speed yet
-            search = self._estimate(running + counts.search_runs, counts.search_steps)
-            finals = self._estimate(counts.seeds * counts.final_runs, counts.final_steps)
+            search = self._estimate(running + counts.search_runs + counts.confirmation_runs, counts.search_steps)
+            finals = self._estimate(counts.seeds * counts.final_runs + counts.neighbour_runs, counts.final_steps)
             if allowance.trials == counts.trials:
                 allowance.search_is_over = True
             elif self._fits(search + finals):

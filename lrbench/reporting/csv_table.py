@@ -9,7 +9,7 @@ from lrbench.analysis.ranking import best_test_accuracy
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 
 COLUMNS = (
-    "scheduler", "phase", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy",
+    "scheduler", "phase", "search", "trial", "seed", "state", "val_accuracy", "test_accuracy", "best_test_accuracy",
     "test_views_accuracy", "test_average_accuracy", "test_average_views_accuracy", "lr", "sampled", "epochs", "steps",
     "loss_spikes", "train_seconds", "eval_seconds", "device", "torch",
 )  # fmt: skip
@@ -32,11 +32,12 @@ def _row(run: TrialResult) -> dict[str, object]:
     return {
         "scheduler": run.spec.scheduler.name,
         "phase": run.spec.phase,
+        "search": run.spec.search,
         "trial": run.spec.trial,
         "seed": run.spec.seed,
         "state": run.state,
         "val_accuracy": _validation_accuracy(run),
-        "test_accuracy": run.last("test/accuracy") if run.spec.phase == "final" else "",
+        "test_accuracy": run.last("test/accuracy") if run.spec.is_scored_on_test else "",
         "best_test_accuracy": best_test_accuracy(run),
         **_extra_accuracies(run),
         "lr": run.spec.optimizer.lr,

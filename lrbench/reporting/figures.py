@@ -15,10 +15,9 @@ from lrbench.reporting.plots import CaptionedFigure, TrialSeries
 from lrbench.results.result import Curve
 from lrbench.search.importance import MIN_TRIALS, importances
 from lrbench.search.space import Space, is_log, search_space
-from lrbench.spec import Value
+from lrbench.spec import PEAK_RATE, Value
 from lrbench.text import listed
 
-PEAK = "optimizer.lr"
 MARKS = "Later trials are darker. The ring is the chosen one."
 
 
@@ -115,7 +114,7 @@ def _peak(ranking: Ranking) -> CaptionedFigure:
 def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigure | Text:
     searches = {}
     for row in ranking.rows:
-        for key in dict.fromkeys(key for trial in row.search.scored for key in trial.sampled if key != PEAK):
+        for key in dict.fromkeys(key for trial in row.search.scored for key in trial.sampled if key != PEAK_RATE):
             log = row.scheduler in spaces and is_log(spaces[row.scheduler][key])
             values = [trial.sampled.get(key) for trial in row.search.scored]
             searches[f"{row.scheduler}\n{_short(key)}"] = _series(row, values, log=log)

@@ -6,7 +6,7 @@ from pathlib import Path
 from lrbench.analysis.ranking import Ranking, rank_schedulers
 from lrbench.results.files import read_results
 from lrbench.results.result import TrialResult
-from lrbench.results.selection import chosen_trial, runs_of_phase, trial_scores
+from lrbench.results.selection import choose, runs_of_phase
 from lrbench.spec import ConfigError
 from lrbench.tracking.publisher import Publisher
 
@@ -17,9 +17,10 @@ def publish_summary(publisher: Publisher, folder: Path, results: Sequence[TrialR
     """
     for row in ranking.rows:
         search = runs_of_phase(results, row.scheduler, "search")
-        trial = chosen_trial(search)
-        if trial is not None:
-            values = {"trial": trial, "val/accuracy": trial_scores(search)[trial], **row.runs[0].spec.sampled}
+        confirmation = runs_of_phase(results, row.scheduler, "confirm")
+        choice = choose(search, confirmation, len({run.spec.trial for run in confirmation}))
+        if choice is not None:
+            values = {"trial": choice.trial, "val/accuracy": choice.score, **row.runs[0].spec.sampled}
             publisher.publish_best(row.runs[0], values)
     publisher.publish_report(folder)
 

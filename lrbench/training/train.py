@@ -49,7 +49,7 @@ def train_one(
     reporter = ProgressReporter(on_progress, spec.train.steps_per_epoch)
     _train(run, schedule, recorder, reporter, checkpointer, should_continue)
     train_seconds = recorder.train_seconds()
-    if spec.phase == "final" and recorder.outcome is None:
+    if spec.is_scored_on_test and recorder.outcome is None:
         _score(run, recorder, "test")
         _score_extra(run, recorder)
     checkpointer.remove()
@@ -97,7 +97,7 @@ def _evaluate(run: Trainer, recorder: RunRecorder, should_continue: ShouldContin
     End the run if it diverged or is pruned.
     """
     is_last = recorder.steps == run.spec.train.total_steps
-    has_test_curve = run.spec.train.test_curve and run.spec.phase == "final"
+    has_test_curve = run.spec.train.test_curve and run.spec.is_scored_on_test
     recorder.flush_losses()
     if recorder.outcome is None and len(run.data.holdout):
         _score(run, recorder, "val")

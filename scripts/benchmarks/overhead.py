@@ -19,7 +19,7 @@ from rich.console import Console
 from lrbench.config.compose import load_config
 from lrbench.config.sweep_files import register_sweeps
 from lrbench.executors.executor import MonitorFactory, OnProgress
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import make_pipelines
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.progress import ProgressBoard
 from lrbench.orchestration.run_events import RunEvents
@@ -79,7 +79,7 @@ def simulated(spec: TrialSpec) -> TrialResult:
     rates = Curve(steps=list(range(STEPS)), values=[spec.optimizer.lr] * STEPS, times=[now] * STEPS)
     scores = Curve(steps=[STEPS // 2, STEPS], values=[accuracy, accuracy], times=[now, now])
     curves = {"lr": rates, "train/loss": loss, "val/loss": scores, "val/accuracy": scores}
-    if spec.phase == "final":
+    if spec.is_scored_on_test:
         curves |= {"test/loss": scores, "test/accuracy": scores}
     return TrialResult(
         spec=spec,
@@ -99,9 +99,7 @@ def measure(trials: int, seconds: float, folder: Path) -> dict[str, Any]:
     plan.folder.mkdir(parents=True)
     executor, studies = Simulated(seconds), plan.studies([])
     concurrency = executor.concurrency(DEVICE, DEVICE.device)
-    pipelines = [
-        SchedulerPipeline(cfg, plan.settings, DEVICE, concurrency, studies[name]) for name, cfg in plan.configs.items()
-    ]
+    pipelines = make_pipelines(plan, DEVICE, concurrency, studies)
     board = ProgressBoard(Console(quiet=True), plan.runs, plan.steps)
     with Publisher(folder, None, plan.settings.name) as publisher:
         publisher.publish_report(plan.folder)  # opens the store, which takes seconds once and not for each trial

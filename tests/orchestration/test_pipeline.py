@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import SearchPipeline, make_pipelines
 from lrbench.orchestration.plan import make_plan
 from lrbench.results.result import Curve, TrialResult
 from lrbench.spec import DeviceInfo, TrialSpec
@@ -16,18 +16,18 @@ DEVICE = DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False)
 Accuracy = Callable[[TrialSpec], float]
 
 
-def _pipeline(folder: Path, *overrides: str) -> SchedulerPipeline:
+def _pipeline(folder: Path, *overrides: str) -> SearchPipeline:
     plan = make_plan(["sweep=smoke", *SMALL, "schedulers=[rex]", f"out={folder}", *overrides])
     plan.folder.mkdir(parents=True, exist_ok=True)
     (name,) = plan.settings.schedulers
-    return SchedulerPipeline(plan.configs[name], plan.settings, DEVICE, 2, plan.studies([])[name])
+    return SearchPipeline(plan.configs[name], plan.settings, DEVICE, 2, plan.studies([])[name])
 
 
 def _result(
     spec: TrialSpec, accuracies: list[float], state: Literal["finished", "pruned", "diverged"] = "finished"
 ) -> TrialResult:
     steps = list(range(1, len(accuracies) + 1))
-    metric = "test/accuracy" if spec.phase == "final" else "val/accuracy"
+    metric = "test/accuracy" if spec.is_scored_on_test else "val/accuracy"
     curves = {metric: Curve(steps=steps, values=accuracies, times=steps)}
     return TrialResult(
         spec=spec, state=state, reason="", curves=curves, train_seconds=1.0, eval_seconds=0.0, environment={}
@@ -35,7 +35,7 @@ def _result(
 
 
 def _train(
-    pipeline: SchedulerPipeline, accuracy: Callable[[TrialSpec], float | None], *, last_first: bool = True
+    pipeline: SearchPipeline, accuracy: Callable[[TrialSpec], float | None], *, last_first: bool = True
 ) -> tuple[list[TrialSpec], list[int]]:
     """Record results until no run is ready. An accuracy of None is a failed run.
 
@@ -179,3 +179,56 @@ def test_every_pruner_decides(tmp_path: Path, name: str) -> None:
     assert (monitor is None) == (name == "none")
     if monitor is not None:
         assert isinstance(monitor(1, 0.5), bool)
+
+
+def test_the_best_trials_are_trained_again_before_one_is_chosen(tmp_path: Path) -> None:
+    """Trial 1 has the highest score, but trial 2 is better over both of its runs."""
+    scores = {("search", 1): 0.9, ("confirm", 1): 0.1, ("search", 2): 0.8, ("confirm", 2): 0.7}
+    pipeline = _pipeline(tmp_path, "n_trials=4", "confirm=2", "final_seeds=1")
+    trained, skipped_steps = _train(pipeline, lambda spec: scores.get((spec.phase, spec.trial_number), 0.3))
+    assert sorted((spec.trial, spec.seed) for spec in _of_phase(trained, "confirm")) == [(1, 1), (2, 1)]
+    assert [spec.trial for spec in _of_phase(trained, "final")] == [2]
+    assert skipped_steps == []
+
+
+def test_one_trial_with_a_score_needs_no_confirmation(tmp_path: Path) -> None:
+    pipeline = _pipeline(tmp_path, "n_trials=3", "confirm=2", "search_seeds=2", "final_seeds=1")
+    trained, skipped_steps = _train(pipeline, lambda spec: 0.5 if spec.trial == 1 else None)
+    assert _of_phase(trained, "confirm") == [] and [spec.trial for spec in _of_phase(trained, "final")] == [1]
+    assert skipped_steps == [trained[0].train.total_steps] * 4
+
+
+@pytest.mark.parametrize("failed", [(1,), (1, 2)])
+def test_a_trial_whose_confirmation_failed_is_not_chosen_if_another_has_one(
+    tmp_path: Path, failed: tuple[int, ...]
+) -> None:
+    """If all confirmations failed, the scores of the search decide."""
+    pipeline = _pipeline(tmp_path, "n_trials=3", "confirm=2", "final_seeds=1")
+    scores = {0: 0.1, 1: 0.9, 2: 0.8}
+    trained, _ = _train(
+        pipeline,
+        lambda spec: None if spec.phase == "confirm" and spec.trial in failed else scores[spec.trial_number],
+    )
+    assert [spec.trial for spec in _of_phase(trained, "final")] == [2 if failed == (1,) else 1]
+
+
+def test_neighbours_have_half_and_twice_the_chosen_rate_and_the_first_final_seed(tmp_path: Path) -> None:
+    pipeline = _pipeline(tmp_path, "n_trials=3", "final_seeds=2", "final_neighbours=true")
+    trained, skipped_steps = _train(pipeline, _rate)
+    (final, _), (half,), (double,) = (_of_phase(trained, phase) for phase in ("final", "half_rate", "double_rate"))
+    assert half.optimizer.lr == final.optimizer.lr / 2 and double.optimizer.lr == 2 * final.optimizer.lr
+    assert half.seed == double.seed == 1000 and skipped_steps == []
+    without = {"phase", "sampled", "optimizer", "seed"}
+    assert half.model_dump(exclude=without) == final.model_dump(exclude=without)
+
+
+def test_each_search_is_what_a_sweep_with_a_seed_2000_higher_would_do(tmp_path: Path) -> None:
+    """Only the number of the search differs, so searches are as independent as sweeps are."""
+    overrides = ("n_trials=8", "confirm=2", "final_seeds=2")
+    plan = make_plan(["sweep=smoke", *SMALL, "schedulers=[rex]", f"out={tmp_path / 'one'}", "searches=2", *overrides])
+    plan.folder.mkdir(parents=True)
+    first, second = make_pipelines(plan, DEVICE, 2, plan.studies([]))
+    alone, _ = _train(_pipeline(tmp_path / "other", "seed=2000", *overrides), _rate)
+    assert [spec.model_copy(update={"search": 0}) for spec in _train(second, _rate)[0]] == alone
+    seeds = {spec.seed for spec in _train(first, _rate)[0]}
+    assert seeds == {0, 1, 1000, 1001} and seeds.isdisjoint(spec.seed for spec in alone)

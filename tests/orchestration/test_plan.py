@@ -40,7 +40,7 @@ def test_invalid_plans(override: str, message: str) -> None:
         (["pruner=median", "search_seeds=2"], "pruner=median search_seeds=2: search_seeds must be 1"),
         (["pruner._target_=optuna.pruners.No"], "_target_=optuna.pruners.No: must be a class"),
         (["pruner=median", "pruner.args.n_startup_trials=-1"], "pruner=median"),
-        (["search_seeds=1001"], "search_seeds=1001: must be at most 1000"),
+        (["search_seeds=1001"], "search_seeds=1001: must be at most 500"),
     ],
 )
 def test_invalid_settings(override: list[str], message: str) -> None:

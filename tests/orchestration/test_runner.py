@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrbench.executors.executor import MonitorFactory, OnProgress, RunError
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import SearchPipeline
 from lrbench.orchestration.plan import Plan, make_plan
 from lrbench.orchestration.runner import train_all
 from lrbench.results.files import read_results
@@ -88,7 +88,7 @@ def plan(tmp_path: Path) -> Plan:
 def _train(plan: Plan, executor: _Executor) -> tuple[int, _RunEvents]:
     events, results = _RunEvents(), read_results(plan.trials)
     studies = plan.studies(results)
-    pipelines = [SchedulerPipeline(cfg, plan.settings, DEVICE, 2, studies[name]) for name, cfg in plan.configs.items()]
+    pipelines = [SearchPipeline(cfg, plan.settings, DEVICE, 2, studies[name]) for name, cfg in plan.configs.items()]
     finished = {result.spec.key(): result for result in results}
     failures = train_all(pipelines, executor, finished, plan.trials, events)  # type: ignore[arg-type]
     return failures, events

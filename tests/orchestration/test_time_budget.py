@@ -14,7 +14,7 @@ import pytest
 
 from lrbench.executors.executor import MonitorFactory, OnProgress
 from lrbench.orchestration import runner
-from lrbench.orchestration.pipeline import SchedulerPipeline
+from lrbench.orchestration.pipeline import SearchPipeline
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.time_budget import RunCounts, TimeBudget
 from lrbench.results.result import Curve, TrialResult
@@ -109,11 +109,12 @@ def _sweep(
     monkeypatch.setattr(runner, "wait", simulation.wait)
     monkeypatch.setattr(runner, "write_result", lambda folder, result: None)
     limit = 1e6 if minutes is None else minutes
-    first_seed = plan.settings.final_seed_range.start
-    budget = TimeBudget(plan.run_counts(), limit, simulation.workers, before, first_seed, lambda: simulation.now)
+    budget = TimeBudget(
+        plan.run_counts(), limit, simulation.workers, before, plan.settings.final_place, lambda: simulation.now
+    )
     studies, device = plan.studies(before), DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False)
     pipelines = [
-        SchedulerPipeline(cfg, plan.settings, device, simulation.workers, studies[name], budget.allowance)
+        SearchPipeline(cfg, plan.settings, device, simulation.workers, studies[name], budget.allowance)
         for name, cfg in plan.configs.items()
     ]
     finished = {result.spec.key(): result for result in before}
@@ -174,7 +175,8 @@ def test_a_pruned_run_counts_with_the_steps_that_it_made(tmp_path: Path, monkeyp
 
 
 def _known(spec: TrialSpec, seconds: float, steps: int) -> list[float]:
-    budget = TimeBudget(RunCounts(1, 1, 1, 1, 100, 100), 1.0, 1, [_result(spec, seconds, steps)], 1000, lambda: 0.0)
+    counts = RunCounts(1, 1, 1, 0, 1, 0, 100, 100)
+    budget = TimeBudget(counts, 1.0, 1, [_result(spec, seconds, steps)], lambda spec: 0, lambda: 0.0)
     return budget._speeds
 
 

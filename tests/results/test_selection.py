@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrbench.results.selection import chosen_trial, runs_of_phase, trial_scores
+from lrbench.results.selection import choose, runs_of_phase, trial_scores
 from tests.builders import Run
 
 
@@ -17,7 +17,8 @@ def test_the_chosen_trial_has_the_highest_mean_over_its_runs_and_was_not_pruned(
         ]
     ]  # fmt: skip
     assert trial_scores(search) == pytest.approx({0: 0.6, 2: 0.5, 3: 0.6})
-    assert chosen_trial(search) == 0
+    choice = choose(search)
+    assert choice is not None and choice.trial == 0
 
 
 def test_a_trial_with_a_failed_run_has_no_score(run: Run) -> None:
@@ -25,18 +26,20 @@ def test_a_trial_with_a_failed_run_has_no_score(run: Run) -> None:
     runs = [(0, 0, 0.5), (0, 1, 0.7), (1, 0, 0.9), (2, 0, 0.1), (2, 0, 0.3), (2, 1, 0.5)]
     search = [run(phase="search", trial=trial, seed=seed, validation=[score]) for trial, seed, score in runs]
     assert trial_scores(search) == pytest.approx({0: 0.6, 2: 0.4})
-    assert chosen_trial(search) == 0
+    choice = choose(search)
+    assert choice is not None and choice.trial == 0
 
 
 def test_scores_are_in_the_order_of_the_trials(run: Run) -> None:
     search = [run(phase="search", trial=trial, seed=0, validation=[0.5]) for trial in (2, 0, 1)]
     assert list(trial_scores(search)) == [0, 1, 2]
-    assert chosen_trial(search) == 0
+    choice = choose(search)
+    assert choice is not None and choice.trial == 0
 
 
 def test_without_scores_no_trial_is_chosen(run: Run) -> None:
-    assert chosen_trial([]) is None
-    assert chosen_trial([run(phase="search", validation=[0.5], state="pruned")]) is None
+    assert choose([]) is None
+    assert choose([run(phase="search", validation=[0.5], state="pruned")]) is None
 
 
 def test_a_run_outside_of_a_sweep_is_trial_0(run: Run) -> None:

@@ -62,7 +62,7 @@ def _mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_mine")
 def test_a_sampler_of_the_user_draws_the_trials(tmp_path: Path) -> None:
-    plan = make_plan([*SMOKE, SAMPLER, "allow=[lrbench_test_mine]", f"out={tmp_path}"])
+    plan = make_plan([*SMOKE, SAMPLER, "startup_trials=1", "allow=[lrbench_test_mine]", f"out={tmp_path}"])
     plan.folder.mkdir()
     study = plan.studies([])["rex"]
     assert study.ask(0)["optimizer.lr"] == 0.5
