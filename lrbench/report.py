@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from lrbench import cli
-from lrbench.analysis.ranking import rank_schedulers
+from lrbench.analysis.folder import rank_folder
 from lrbench.orchestration.verify import verify_row
-from lrbench.reporting.report import load_results, write_report
+from lrbench.reporting.report import write_report
 from lrbench.reporting.several import comparison_parts
 from lrbench.reporting.terminal import print_ranking, print_table
 from lrbench.spec import ConfigError
@@ -26,11 +26,11 @@ def main() -> None:
         _check(options, folders)
         if options.verify:
             folder, name = options.verify
-            sys.exit(0 if verify_row(load_results(Path(folder)), name, console.print, options.allow) else 1)
+            sys.exit(0 if verify_row(rank_folder(Path(folder)), name, console.print, options.allow) else 1)
         if len(folders) > 1:
             _report_several(console, folders)
         else:
-            _report_one(console, folders[0], options.baseline, options.target)
+            _report_one(console, folders[0], options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, nargs="*", help="the folder of a sweep, such as runs/quick or sweeps/quick")
     add("--baseline", help="the scheduler to compare the others with (default: constant)")
     add("--target", type=float, help="report the time to this validation accuracy, such as 0.6")
+    add("--delta", type=float, help="a difference of test accuracy that does not matter, such as 0.003")
     again = "train the final runs of a scheduler again, or only the run of SEED; exit with 0 if they agree, else 1"
     add("--verify", nargs=2, metavar=("FOLDER", "SCHEDULER[:SEED]"), help=again)
     allow = "with --verify: prefixes of your own modules that the runs may import, such as my_package"
@@ -56,26 +57,29 @@ def _check(options: argparse.Namespace, folders: Sequence[Path]) -> None:
         raise ConfigError(f"--verify: must be given without other folders; got {folders[0]}")
     if not options.verify and not folders:
         raise ConfigError("FOLDER: must be given, such as runs/quick")
-    for name in ("baseline", "target"):
+    if options.delta is not None and not 0 < options.delta < 1:
+        raise ConfigError(f"--delta={options.delta:g}: must be a fraction between 0 and 1, such as 0.003")
+    for name in ("baseline", "target", "delta"):
         value = getattr(options, name)
         if value is not None and (options.verify or len(folders) > 1):
             raise ConfigError(f"--{name}={value}: must be given with one folder, for the report of one sweep")
 
 
-def _report_one(console: Console, folder: Path, baseline: str | None, target: float | None) -> None:
+def _report_one(console: Console, folder: Path, options: argparse.Namespace) -> None:
+    baseline, target, delta = options.baseline, options.target, options.delta
     if not (folder / "trials").is_dir():  # committed results, which have only the last value of each curve
         if target is not None:
             raise ConfigError(
                 f"--target={target:g}: must be given with a folder that has trials/; {folder} has no curves"
             )
-        print_ranking(console, rank_schedulers(load_results(folder), baseline, target))
+        print_ranking(console, rank_folder(folder, None, baseline, target, delta))
         return
-    print_ranking(console, write_report(folder, baseline, target))
+    print_ranking(console, write_report(folder, baseline, target, delta))
     console.print(f"report: {folder / 'report.md'}, {folder / 'report.html'}")
 
 
 def _report_several(console: Console, folders: Sequence[Path]) -> None:
-    rankings = {str(folder): rank_schedulers(load_results(folder)) for folder in folders}
+    rankings = {str(folder): rank_folder(folder) for folder in folders}
     for title, table, notes in comparison_parts(rankings):
         print_table(console, table, title)
         for note in notes:

@@ -31,6 +31,7 @@ PEAK_RATE = "optimizer.lr"  # the config key
 # seed. `final` is a test run of a chosen configuration. `half_rate` and `double_rate` are test runs
 # of the same configuration at half and at twice its peak rate.
 Phase = Literal["search", "confirm", "final", "half_rate", "double_rate"]
+NEIGHBOURS: Mapping[Phase, float] = {"half_rate": 0.5, "double_rate": 2.0}  # factors of the chosen peak rate
 _MESSAGES = {  # by type of pydantic's errors, if its own message needs other words
     "missing": "must be set",
     "extra_forbidden": "unknown key",

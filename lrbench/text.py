@@ -33,10 +33,11 @@ def duration(seconds: float) -> str:
 def counted(number: float, thing: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1.
 
-    >>> counted(1, "epoch"), counted(0.5, "epoch")
-    ('1 epoch', '0.5 epochs')
+    >>> counted(1, "epoch"), counted(0.5, "epoch"), counted(2, "search")
+    ('1 epoch', '0.5 epochs', '2 searches')
     """
-    return f"{number:g} {thing}{'' if number == 1 else 's'}"
+    plural = f"{thing}es" if thing.endswith("ch") and thing != "epoch" else f"{thing}s"
+    return f"{number:g} {thing if number == 1 else plural}"
 
 
 def ranges(numbers: Sequence[int]) -> str:

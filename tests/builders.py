@@ -126,3 +126,23 @@ def sweep_folder(out: Path, results: Iterable[TrialResult], **settings: object) 
     for result in results:
         write_result(folder / "trials", result)
     return folder
+
+
+def searches_of(run: Run, accuracies: Mapping[str, Sequence[Sequence[float]]]) -> list[TrialResult]:
+    """Return several searches per scheduler, with the test accuracies of each search's final runs.
+
+    Each search has two trials and chooses the second. Its seeds are 2,000 above the last search's.
+    """
+    results = []
+    for name, searches in accuracies.items():
+        for number, values in enumerate(searches):
+            first = 2000 * number
+            found = [run(name, "search", trial, first, validation=[0.5 + 0.1 * trial]) for trial in (0, 1)]
+            found += [run(name, seed=first + 1000 + place, test=value) for place, value in enumerate(values)]
+            results += [in_search(result, number) for result in found]
+    return results
+
+
+def in_search(result: TrialResult, number: int) -> TrialResult:
+    """Return a run as one of the search `number`."""
+    return result.model_copy(update={"spec": result.spec.model_copy(update={"search": number})})

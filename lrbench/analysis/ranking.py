@@ -1,36 +1,45 @@
 """The ranking of the schedulers of a sweep: the numbers of a report, computed from its results."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
+from lrbench.analysis.best_of_k import BestOf, best_of_k
+from lrbench.analysis.comparison import Layout, Values, compare_by_search, compare_by_seed
+from lrbench.analysis.outcomes import SearchOutcome, outcomes_of
 from lrbench.analysis.statistics import (
+    DEFAULT_DELTA,
     MIN_PAIRS,
     MIN_RANKED,
+    MIN_SEARCHES,
     Interval,
     PairedTest,
     RankTest,
     friedman_nemenyi,
-    holm_paired_tests,
+    holm_tests,
+    paired_estimate,
+    pooled_interval,
     rank_ranges,
     t_interval,
 )
 from lrbench.analysis.time_to_target import TimeToTarget, default_target, time_to_target
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
-from lrbench.results.selection import choose, runs_of_phase, trial_scores
+from lrbench.results.selection import trial_scores
 from lrbench.spec import ConfigError, Value
 
 BASELINE = "constant"  # if the sweep has it, and no other baseline is given
-Accuracies = Mapping[int, float]  # by seed
+Relation = Literal["best", "equal", "undecided", "worse"]  # of a scheduler to the best one
 
 
 @dataclass(frozen=True)
 class ScoredTrial:
-    """A finished trial: its number, its peak rate, its sampled values, and its score."""
+    """A finished trial: its search and number, its peak rate, its sampled values, and its score."""
 
+    search: int
     number: int
     lr: float
     sampled: Mapping[str, Value]
@@ -39,9 +48,10 @@ class ScoredTrial:
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """The search of one scheduler and its cost.
+    """The searches of one scheduler and their cost.
 
-    `scored` are the finished trials, in their order.
+    `scored` are the finished trials, in the order of the searches. `runs` include the runs that
+    confirm the best trials.
     """
 
     scored: Sequence[ScoredTrial]
@@ -57,9 +67,9 @@ class SearchSummary:
 class Tuning:
     """The gain from tuning: the default configuration, trial 0, next to the chosen one.
 
-    The validation accuracies are scores of the search. `test` is the test accuracy of the default.
-    It is None if the default has no final runs. `gain` is the tuned test accuracy minus the
-    default's. It is paired by seed and corrected by Holm.
+    The validation accuracies are means of the searches' scores. `test` is the test accuracy of the
+    default. It is None if the default has no final runs. `gain` is the tuned test accuracy minus
+    the default's. It is paired by search or seed, and corrected by Holm.
     """
 
     default_validation: float
@@ -69,36 +79,76 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One scheduler in the ranking, by the final runs of its chosen configuration.
+class Robustness:
+    """The change of the test accuracy at half and at twice the chosen peak rates.
 
-    `ranks` are its first and last possible rank. `gap_to_best` is the accuracy of the best
-    scheduler minus its own. `gain_over_baseline` is its own minus the baseline's, None for the
-    baseline itself. `best_epoch` is the mean of the runs' highest test accuracies, None unless each
-    run scored the test images several times.
+    Each is the mean over the searches of the accuracy there minus the accuracy of the final run
+    with the same seed. It is None without such runs.
+    """
+
+    half: float | None
+    double: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scheduler in the ranking, by the final runs after its searches.
+
+    `values` are the accuracies that are compared: the mean of each search, or of each seed if there
+    is one search. `mean` is their mean, and `error` its standard error. `ranks` are the first and
+    last possible rank. `gap_to_best` is the accuracy of the best scheduler minus its own.
+    `gain_over_baseline` is its own minus the baseline's, None for the baseline itself. `best_epoch`
+    is the mean of the runs' highest test accuracies, None unless each run scored the test images
+    several times. `is_noisy` means that it scatters more than the other schedulers.
     """
 
     scheduler: str
-    runs: Sequence[TrialResult]
-    accuracies: np.ndarray
+    outcomes: Sequence[SearchOutcome]
+    values: Values
     mean: Interval
+    error: float
     ranks: tuple[int, int]
     gap_to_best: PairedTest
     gain_over_baseline: PairedTest | None
     best_epoch: Interval | None
     tuning: Tuning
+    robustness: Robustness
     time_to_target: TimeToTarget | None
     search: SearchSummary
+    is_best: bool = False
+    is_noisy: bool = False
+
+    @cached_property
+    def runs(self) -> Sequence[TrialResult]:
+        """The final runs of all searches."""
+        return [run for outcome in self.outcomes for run in outcome.finals]
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """The test accuracies of the final runs, shape (runs,)."""
+        return np.array([run.last("test/accuracy") for run in self.runs])
+
+    @property
+    def recommended(self) -> SearchOutcome:
+        """The search whose choice has the highest validation accuracy.
+
+        The test accuracies must not choose: the highest of several is in part luck.
+        """
+        return max(self.outcomes, key=lambda outcome: outcome.choice.score if outcome.choice else 0.0)
+
+    @property
+    def configuration(self) -> Interval:
+        """The mean test accuracy of the recommended configuration, and its interval over seeds.
+
+        The deviation of a seed is pooled over the scheduler's searches.
+        """
+        rows = [np.array(list(outcome.accuracies.values())) for outcome in self.outcomes]
+        return pooled_interval(self.recommended.mean, len(self.recommended.finals), rows)
 
     @property
     def arguments(self) -> Mapping[str, Value]:
-        """The chosen configuration, by config key."""
-        return self.runs[0].spec.sampled
-
-    @property
-    def trial(self) -> int:
-        """The number of the chosen trial."""
-        return self.runs[0].spec.trial_number
+        """The recommended configuration, by config key."""
+        return self.recommended.arguments
 
     @property
     def diverged(self) -> int:
@@ -119,18 +169,32 @@ class Row:
         """The final runs with loss spikes."""
         return [run for run in self.runs if run.has_loss_spikes]
 
+    def best_of(self, numbers: Sequence[int]) -> list[BestOf | None]:
+        """Return the best scores of searches of so many trials, None if there are fewer."""
+        defaults = [trial.score for trial in self.search.scored if trial.number == 0]
+        sampled = [trial.score for trial in self.search.scored if trial.number != 0]
+        if not defaults:
+            return [None for _ in numbers]
+        return [best_of_k(defaults, sampled, number) if number <= len(sampled) + 1 else None for number in numbers]
+
     @property
-    def tied(self) -> bool:
-        """True if the scheduler does not differ significantly from the best one."""
-        return not self.gap_to_best.significant
+    def relation(self) -> Relation:
+        """The relation to the best scheduler. Without a claim it is undecided."""
+        if self.is_best:
+            return "best"
+        if self.gap_to_best.verdict == "better":
+            return "worse"
+        return "equal" if self.gap_to_best.verdict == "equal" else "undecided"
 
 
 @dataclass(frozen=True)
 class Ranking:
     """All schedulers, the best first, and their comparison.
 
-    `target` is a validation accuracy, None if the final runs held out no images. `rank_test`
-    is None for too few schedulers or seeds. `unranked` names the schedulers without final runs of
+    With several searches, claims are about schedulers that are tuned by such a search. With one,
+    they are about its chosen configurations alone. Differences below `delta` do not matter.
+    `target` is a validation accuracy, None if the final runs held out no images. `rank_test` is
+    None for too few schedulers or pairs. `unranked` names the schedulers without final runs of
     their chosen configuration.
     """
 
@@ -139,76 +203,99 @@ class Ranking:
     target: float | None
     rank_test: RankTest | None
     unranked: list[str]
+    searches: int = 1
+    delta: float = DEFAULT_DELTA
+
+    @property
+    def is_by_search(self) -> bool:
+        """True if the differences are paired by search, False if they are paired by seed."""
+        return self.searches > 1
+
+    @property
+    def needed_pairs(self) -> int:
+        """The lowest number of searches, or of seeds, that can show a difference."""
+        return _needed(by_search=self.is_by_search)
 
     @property
     def pairs(self) -> int:
-        """The lowest number of seeds that a scheduler shares with the best one."""
+        """The lowest number of searches, or of seeds, that a scheduler shares with the best one."""
         if len(self.rows) < 2:
-            return len(self.rows[0].runs)
+            return len(self.rows[0].values)
         return min(row.gap_to_best.pairs for row in self.rows[1:])
 
     @property
     def has_enough_pairs(self) -> bool:
         """True if there are enough pairs to claim a difference."""
-        return self.pairs >= MIN_PAIRS
-
-
-@dataclass(frozen=True)
-class SchedulerRuns:
-    """The runs of one scheduler.
-
-    `search` is in the order of trial and seed. `chosen` are the final runs of the chosen trial, one
-    per seed. `default` are the final runs of the default configuration, none if it was chosen.
-    """
-
-    scheduler: str
-    search: Sequence[TrialResult]
-    chosen: Sequence[TrialResult]
-    default: Sequence[TrialResult]
+        return self.pairs >= self.needed_pairs
 
 
 def rank_schedulers(
-    results: Sequence[TrialResult], baseline: str | None = None, target: float | None = None
+    results: Sequence[TrialResult],
+    baseline: str | None = None,
+    target: float | None = None,
+    *,
+    confirm: int = 0,
+    delta: float = DEFAULT_DELTA,
 ) -> Ranking:
     """Return the ranking of the schedulers.
 
-    Raises ConfigError if there are no final runs, or if `baseline` is not in the ranking.
+    `confirm` is the sweep's setting, and `delta` a difference that does not matter. Raises
+    ConfigError if there are no final runs, or if `baseline` is not in the ranking.
     """
-    names = dict.fromkeys(run.spec.scheduler.name for run in results)
-    by_scheduler = {name: _runs_of(results, name) for name in names}
-    accuracies = _best_first({name: _accuracies(runs.chosen) for name, runs in by_scheduler.items() if runs.chosen})
-    if not accuracies:
+    outcomes = outcomes_of(results, confirm)
+    tested = {name: [one for one in searches if one.finals] for name, searches in outcomes.items()}
+    searches = max((len(found) for found in tested.values()), default=0)
+    values = _best_first({name: _values(found, by_search=searches > 1) for name, found in tested.items() if found})
+    if not values:
         raise ConfigError("must have finished final runs. Start the sweep again to train them.")
-    ranked = [by_scheduler[name] for name in accuracies]
-    baseline = _baseline(baseline, accuracies)
-    target = target or default_target([runs.chosen for runs in ranked])
-    gains, tuning = _gains_over(baseline, accuracies), _tuning(ranked, accuracies)
+    baseline, names = _baseline(baseline, values), list(values)
+    target = target or default_target([_finals(tested[name]) for name in names])
+    layout = (compare_by_search if searches > 1 else compare_by_seed)(list(values.values()))
+    needed = _needed(by_search=searches > 1)
+    gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
+    gains = _gains_over(baseline, names, layout, delta=delta, needed=needed)
+    tuning = _tuning({name: outcomes[name] for name in names}, delta=delta, needed=needed)
     rows = [
-        _row(runs, gap, ranks, gains.get(runs.scheduler), tuning[runs.scheduler], target)
-        for runs, gap, ranks in zip(ranked, *pairwise_tests(list(accuracies.values())), strict=True)
+        Row(
+            scheduler=name,
+            outcomes=tested[name],
+            values=values[name],
+            mean=layout.means[place],
+            error=layout.errors[place],
+            ranks=ranks[place],
+            gap_to_best=gaps[place],
+            gain_over_baseline=gains.get(name),
+            best_epoch=_best_epoch(_finals(tested[name])),
+            tuning=tuning[name],
+            robustness=_robustness(tested[name]),
+            time_to_target=None if target is None else time_to_target(_finals(tested[name]), target),
+            search=_summarize(outcomes[name]),
+            is_best=place == 0,
+            is_noisy=place in layout.noisy,
+        )
+        for place, name in enumerate(names)
     ]
-    unranked = [name for name in names if name not in accuracies]
-    return Ranking(rows, baseline, target, _rank_test(list(accuracies.values())), unranked)
+    unranked = [name for name in outcomes if name not in values]
+    return Ranking(rows, baseline, target, _rank_test(list(values.values())), unranked, searches, delta)
 
 
-def pairwise_tests(ordered: Sequence[Accuracies]) -> tuple[list[PairedTest], list[tuple[int, int]]]:
+def gaps_and_ranks(
+    layout: Layout, *, delta: float = DEFAULT_DELTA, needed: int = MIN_SEARCHES
+) -> tuple[list[PairedTest], list[tuple[int, int]]]:
     """Return the gap of each scheduler to the first one, and the range of its rank.
 
-    `ordered` has the accuracies of each scheduler, the best first. The correction covers all pairs,
-    because the best one is known only after looking at the results: tests against it alone would
-    claim too much.
+    The schedulers of the layout are in their order, the best first. The correction covers all
+    pairs, because the best one is known only after looking at the results: tests against it alone
+    would claim too much.
     """
-    count = len(ordered)
-    pairs = list(itertools.combinations(range(count), 2))
-    differences = [_differences(ordered[first], ordered[second]) for first, second in pairs]
-    tests = dict(zip(pairs, holm_paired_tests(differences), strict=True))
+    count, pairs = len(layout.means), list(layout.estimates)
+    estimates = list(layout.estimates.values())
+    tests = dict(zip(pairs, holm_tests(estimates, delta=delta, needed=needed), strict=True))
     better = np.zeros((count, count), dtype=bool)
     for (first, second), test in tests.items():
-        if test.significant and test.difference.mean > 0:
-            better[first, second] = True
-        elif test.significant:
-            better[second, first] = True
-    no_gap = PairedTest(Interval(0.0, 0.0, 0.0), 1.0, len(ordered[0]))
+        better[first, second] = test.verdict == "better"
+        better[second, first] = test.verdict == "worse"
+    no_gap = PairedTest(Interval(0.0, 0.0, 0.0), 1.0, 0)
     gaps = [no_gap] + [tests[0, other] for other in range(1, count)]
     return gaps, rank_ranges(better)
 
@@ -222,92 +309,95 @@ def best_test_accuracy(run: TrialResult) -> float | None:
     return max(curve.values) if curve and len(curve.values) > 1 else None
 
 
-def _runs_of(results: Sequence[TrialResult], scheduler: str) -> SchedulerRuns:
-    search = runs_of_phase(results, scheduler, "search")
-    confirmation, finals = (runs_of_phase(results, scheduler, phase) for phase in ("confirm", "final"))
-    choice = choose(search, confirmation, len({run.spec.trial for run in confirmation}))
-    trial = choice.trial if choice else None
-    # Another machine may have repeated a run: the latest counts.
-    chosen = {run.spec.seed: run for run in finals if run.spec.trial == trial}
-    default = [run for run in finals if run.spec.trial == 0] if trial != 0 else []
-    return SchedulerRuns(scheduler, search, list(chosen.values()), default)
-
-
-def _baseline(wanted: str | None, accuracies: Mapping[str, Accuracies]) -> str | None:
+def _baseline(wanted: str | None, values: Mapping[str, Values]) -> str | None:
     """Return the scheduler to compare the others with: `wanted`, or BASELINE if it is ranked.
 
     Raises ConfigError if `wanted` is not ranked.
     """
-    if wanted is not None and wanted not in accuracies:
-        raise ConfigError(f"--baseline={wanted}: must be one of {', '.join(accuracies)}")
-    return wanted or (BASELINE if BASELINE in accuracies else None)
+    if wanted is not None and wanted not in values:
+        raise ConfigError(f"--baseline={wanted}: must be one of {', '.join(values)}")
+    return wanted or (BASELINE if BASELINE in values else None)
 
 
-def _row(
-    runs: SchedulerRuns,
-    gap: PairedTest,
-    ranks: tuple[int, int],
-    gain: PairedTest | None,
-    tuning: Tuning,
-    target: float | None,
-) -> Row:
-    accuracies = np.array(list(_accuracies(runs.chosen).values()))
-    return Row(
-        scheduler=runs.scheduler,
-        runs=runs.chosen,
-        accuracies=accuracies,
-        mean=t_interval(accuracies),
-        ranks=ranks,
-        gap_to_best=gap,
-        gain_over_baseline=gain,
-        best_epoch=_best_epoch(runs.chosen),
-        tuning=tuning,
-        time_to_target=None if target is None else time_to_target(runs.chosen, target),
-        search=_summarize_search(runs.search),
-    )
+def _needed(*, by_search: bool) -> int:
+    return MIN_SEARCHES if by_search else MIN_PAIRS
 
 
-def _accuracies(runs: Iterable[TrialResult]) -> dict[int, float]:
-    return {run.spec.seed: run.last("test/accuracy") for run in runs}
+def _values(outcomes: Sequence[SearchOutcome], *, by_search: bool) -> Values:
+    """Return the mean accuracy of each search, or the accuracies of the only search by seed."""
+    if by_search:
+        return {outcome.number: outcome.mean for outcome in outcomes}
+    return outcomes[0].accuracies
 
 
-def _best_first(accuracies: Mapping[str, Accuracies]) -> dict[str, Accuracies]:
-    """Return the accuracies by scheduler, the highest mean first."""
-    means = {name: float(np.mean(list(values.values()))) for name, values in accuracies.items()}
-    return {name: accuracies[name] for name in sorted(means, key=lambda name: -means[name])}
+def _finals(outcomes: Iterable[SearchOutcome]) -> list[TrialResult]:
+    return [run for outcome in outcomes for run in outcome.finals]
 
 
-def _differences(values: Accuracies, others: Accuracies) -> np.ndarray:
-    """Return `values` minus `others`, for the seeds that both have."""
-    return np.array([values[seed] - others[seed] for seed in values if seed in others])
+def _best_first(values: Mapping[str, Values]) -> dict[str, Values]:
+    """Return the values by scheduler, the highest mean first."""
+    means = {name: float(np.mean(list(by_pair.values()))) for name, by_pair in values.items()}
+    return {name: values[name] for name in sorted(means, key=lambda name: -means[name])}
 
 
-def _gains_over(baseline: str | None, accuracies: Mapping[str, Accuracies]) -> dict[str, PairedTest]:
+def _gains_over(
+    baseline: str | None, names: Sequence[str], layout: Layout, *, delta: float, needed: int
+) -> dict[str, PairedTest]:
     """Return the gain of each other scheduler over the baseline."""
     if baseline is None:
         return {}
-    others = [name for name in accuracies if name != baseline]
-    tests = holm_paired_tests([_differences(accuracies[name], accuracies[baseline]) for name in others])
-    return dict(zip(others, tests, strict=True))
+    place = names.index(baseline)
+    others = [other for other in range(len(names)) if other != place]
+    tests = holm_tests([layout.difference(other, place) for other in others], delta=delta, needed=needed)
+    return {names[other]: test for other, test in zip(others, tests, strict=True)}
 
 
-def _tuning(ranked: Sequence[SchedulerRuns], accuracies: Mapping[str, Accuracies]) -> dict[str, Tuning]:
+def _tuning(outcomes: Mapping[str, Sequence[SearchOutcome]], *, delta: float, needed: int) -> dict[str, Tuning]:
     """Return the gain from tuning of each scheduler. The correction covers all tests of gains."""
-    defaults = {runs.scheduler: _accuracies(runs.default) for runs in ranked}
-    tested = [name for name, default in defaults.items() if default]
-    tests = holm_paired_tests([_differences(accuracies[name], defaults[name]) for name in tested])
-    gains = dict(zip(tested, tests, strict=True))
+    by_search = needed == MIN_SEARCHES
+    pairs = {name: _default_pairs(searches, by_search=by_search) for name, searches in outcomes.items()}
+    tested = [name for name, values in pairs.items() if len(values)]
+    estimates = [paired_estimate(pairs[name][:, 0] - pairs[name][:, 1]) for name in tested]
+    gains = dict(zip(tested, holm_tests(estimates, delta=delta, needed=needed), strict=True))
     tuning = {}
-    for runs in ranked:
-        scores = trial_scores(runs.search)
-        default = np.array(list(defaults[runs.scheduler].values()))
-        tuning[runs.scheduler] = Tuning(
-            default_validation=scores.get(0, math.nan),
-            chosen_validation=max(scores.values()),
-            test=t_interval(default) if len(default) else None,
-            gain=gains.get(runs.scheduler),
+    for name, searches in outcomes.items():
+        scores = [trial_scores(outcome.search).get(0, math.nan) for outcome in searches]
+        tuning[name] = Tuning(
+            default_validation=float(np.mean(scores)),
+            chosen_validation=float(np.mean([outcome.choice.score for outcome in searches if outcome.choice])),
+            test=t_interval(pairs[name][:, 1]) if name in gains else None,
+            gain=gains.get(name),
         )
     return tuning
+
+
+def _default_pairs(outcomes: Sequence[SearchOutcome], *, by_search: bool) -> np.ndarray:
+    """Return the tuned and the default test accuracy by search or seed, shape (pairs, 2).
+
+    A search that chose the default has a gain of 0. The result is empty if no default was trained.
+    """
+    rows: list[Any] = []
+    for outcome in outcomes:
+        tuned, default = outcome.accuracies, outcome.default_accuracies
+        if outcome.choice and outcome.choice.trial == 0 and by_search:
+            default = tuned
+        shared = [(tuned[seed], default[seed]) for seed in tuned if seed in default]
+        rows += [np.mean(shared, axis=0)] if by_search and shared else shared
+    is_tested = any(outcome.defaults for outcome in outcomes)
+    return np.array(rows) if is_tested else np.empty((0, 2))
+
+
+def _robustness(outcomes: Sequence[SearchOutcome]) -> Robustness:
+    changes = []
+    for phase in ("half_rate", "double_rate"):
+        differences = [
+            run.last("test/accuracy") - outcome.accuracies[run.spec.seed]
+            for outcome in outcomes
+            for run in getattr(outcome, phase)
+            if run.spec.seed in outcome.accuracies
+        ]
+        changes.append(float(np.mean(differences)) if differences else None)
+    return Robustness(*changes)
 
 
 def _best_epoch(runs: Sequence[TrialResult]) -> Interval | None:
@@ -316,15 +406,17 @@ def _best_epoch(runs: Sequence[TrialResult]) -> Interval | None:
     return t_interval(np.array(values)) if len(values) == len(runs) else None
 
 
-def _summarize_search(runs: Sequence[TrialResult]) -> SearchSummary:
-    specs = {run.spec.trial_number: run.spec for run in runs}
-    scored = [
-        ScoredTrial(number, specs[number].optimizer.lr, specs[number].sampled, score)
-        for number, score in trial_scores(runs).items()
-    ]
+def _summarize(outcomes: Sequence[SearchOutcome]) -> SearchSummary:
+    scored = []
+    for outcome in outcomes:
+        specs = {run.spec.trial_number: run.spec for run in outcome.search}
+        for number, score in trial_scores(outcome.search).items():
+            spec = specs[number]
+            scored.append(ScoredTrial(outcome.number, number, spec.optimizer.lr, spec.sampled, score))
+    runs = [run for outcome in outcomes for run in (*outcome.search, *outcome.confirmation)]
     return SearchSummary(
         scored=scored,
-        trials=len(specs),
+        trials=len({(run.spec.search, run.spec.trial_number) for run in runs}),
         runs=len(runs),
         diverged=sum(run.state == "diverged" for run in runs),
         pruned=sum(run.state == "pruned" for run in runs),
@@ -333,12 +425,12 @@ def _summarize_search(runs: Sequence[TrialResult]) -> SearchSummary:
     )
 
 
-def _rank_test(ordered: Sequence[Accuracies]) -> RankTest | None:
-    """Return the test by ranks over the seeds that all share.
+def _rank_test(ordered: Sequence[Values]) -> RankTest | None:
+    """Return the test by ranks over the searches or seeds that all share.
 
-    None for fewer than MIN_RANKED schedulers or MIN_PAIRS seeds.
+    None for fewer than MIN_RANKED schedulers or MIN_PAIRS pairs.
     """
-    shared = [seed for seed in ordered[0] if all(seed in accuracies for accuracies in ordered)]
+    shared = [pair for pair in ordered[0] if all(pair in values for values in ordered)]
     if len(ordered) < MIN_RANKED or len(shared) < MIN_PAIRS:
         return None
-    return friedman_nemenyi(np.array([[accuracies[seed] for accuracies in ordered] for seed in shared]))
+    return friedman_nemenyi(np.array([[values[pair] for values in ordered] for pair in shared]))

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.05  # the significance level of a family of tests
 MIN_PAIRS = 6  # with fewer, no two-sided signed-rank test reaches 5 %: 2 / 2**5 = 0.0625
+MIN_SEARCHES = 3  # with fewer, the luck of a search is hardly known
+DEFAULT_DELTA = 0.003  # a difference of accuracy that does not matter
 MIN_RANKED = 3  # schedulers that a Friedman test compares
 
 
@@ -25,23 +27,52 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
+class Estimate(NamedTuple):
+    """An estimated difference, its standard error and degrees of freedom.
+
+    `pairs` is the number of seeds or searches that were compared. With fewer than two, `freedom` is
+    0 and the error unknown.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    pairs: int
+
+
+Verdict = Literal["better", "worse", "equal", "undecided"]
+
+
+NO_ESTIMATE = Estimate(math.nan, math.nan, 0.0, 0)
 
 
 class PairedTest(NamedTuple):
-    """A paired difference, its interval, and the p-value of no difference.
+    """A difference, its interval, and the p-values of no difference and of one that matters.
 
-    The interval and the p-value are corrected by Holm for the other tests of the same family.
+    `p` is the p-value of no difference, and `p_apart` of a difference of at least delta (two
+    one-sided tests). Both are corrected by Holm for the other tests of the same family. `level` is
+    the level of the interval. With fewer than `needed` pairs, the test claims nothing.
     """
 
     difference: Interval
     p: float
     pairs: int
+    p_apart: float = 1.0
+    level: float = LEVEL
+    estimate: Estimate = NO_ESTIMATE
+    needed: int = MIN_PAIRS
 
     @property
     def significant(self) -> bool:
-        """True if the difference is significant, and there are at least MIN_PAIRS pairs."""
-        return self.pairs >= MIN_PAIRS and self.p < LEVEL
+        """True if the difference is significant, and there are enough pairs."""
+        return self.pairs >= self.needed and self.p < LEVEL
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference shows of the first of the two. `equal` means closer than delta."""
+        if self.significant:
+            return "better" if self.difference.mean > 0 else "worse"
+        return "equal" if self.pairs >= self.needed and self.p_apart < LEVEL else "undecided"
 
 
 class RankTest(NamedTuple):
@@ -80,6 +111,16 @@ def t_prediction(values: np.ndarray, level: float = LEVEL) -> Interval:
     return _around(values, level, 1 + 1 / len(values))
 
 
+def pooled_interval(mean: float, n: int, samples: Sequence[np.ndarray]) -> Interval:
+    """Return the 95 % interval of a mean of `n` values whose variance is that within `samples`."""
+    freedom = sum(len(sample) - 1 for sample in samples)
+    if not freedom:
+        return Interval(mean, math.nan, math.nan)
+    variance = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples) / freedom
+    half_width = float(stats.t.isf(LEVEL / 2, freedom)) * math.sqrt(variance / n)
+    return Interval(mean, mean - half_width, mean + half_width)
+
+
 def independent_difference(values: np.ndarray, others: np.ndarray) -> Interval:
     """Return mean(values) - mean(others) and its 95 % interval by Welch's t.
 
@@ -97,31 +138,60 @@ def independent_difference(values: np.ndarray, others: np.ndarray) -> Interval:
     return Interval(mean, mean - half_width, mean + half_width)
 
 
-def p_value(differences: np.ndarray) -> float:
-    """Return the two-sided p-value of paired `differences`, shape (n,), by Student's t test.
+def paired_estimate(differences: np.ndarray) -> Estimate:
+    """Return the mean of paired `differences`, shape (n,), and its standard error."""
+    n = len(differences)
+    if n < 2:
+        return Estimate(float(np.mean(differences)) if n else math.nan, math.nan, 0, n)
+    return Estimate(float(np.mean(differences)), float(stats.sem(differences)), n - 1, n)
 
-    It is 1 for fewer than two differences.
-    """
-    if len(differences) < 2:
+
+def p_value(estimate: Estimate) -> float:
+    """Return the two-sided p-value of no difference by Student's t, 1 without an error."""
+    mean, error, freedom, _ = estimate
+    if not freedom:
         return 1.0
-    mean, error = float(np.mean(differences)), float(stats.sem(differences))
     if error == 0:
         return float(mean == 0)
-    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+    return float(2 * stats.t.sf(abs(mean) / error, freedom))
 
 
-def holm_paired_tests(differences: Sequence[np.ndarray]) -> list[PairedTest]:
-    """Return Holm-corrected tests of a family of paired differences, each of shape (pairs,).
+def p_apart(estimate: Estimate, delta: float) -> float:
+    """Return the p-value of a difference of `delta` or more, by two one-sided t tests.
 
-    At most one family in 20 has a false claim. The interval of each test has the level of its step,
-    so it leaves out zero exactly if the corrected p-value is below LEVEL.
+    The larger of the two p-values counts (Schuirmann 1987). It is 1 without an error.
     """
-    adjusted, levels = holm(np.array([p_value(sample) for sample in differences]))
-    tests = []
-    for sample, p, level in zip(differences, adjusted, levels, strict=True):
-        interval = t_interval(sample, level) if len(sample) else NO_INTERVAL
-        tests.append(PairedTest(interval, float(p), len(sample)))
-    return tests
+    mean, error, freedom, _ = estimate
+    if not freedom:
+        return 1.0
+    if error == 0:
+        return float(abs(mean) >= delta)
+    return float(stats.t.sf((delta - abs(mean)) / error, freedom))
+
+
+def holm_tests(
+    estimates: Sequence[Estimate], *, delta: float = DEFAULT_DELTA, needed: int = MIN_PAIRS
+) -> list[PairedTest]:
+    """Return Holm-corrected tests of a family of differences.
+
+    At most one family in 20 has a false claim of a difference, and at most one in 20 a false claim
+    of equality. The interval of each test has the level of its step, so it leaves out zero exactly
+    if the corrected p-value is below LEVEL.
+    """
+    adjusted, levels = holm(np.array([p_value(estimate) for estimate in estimates]))
+    apart, _ = holm(np.array([p_apart(estimate, delta) for estimate in estimates]))
+    return [
+        PairedTest(_interval(estimate, level), float(p), estimate.pairs, float(p_far), float(level), estimate, needed)
+        for estimate, p, p_far, level in zip(estimates, adjusted, apart, levels, strict=True)
+    ]
+
+
+def _interval(estimate: Estimate, level: float) -> Interval:
+    mean, error, freedom, _ = estimate
+    if not freedom:
+        return Interval(mean, math.nan, math.nan)
+    half_width = float(stats.t.isf(level / 2, freedom)) * error
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 def holm(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

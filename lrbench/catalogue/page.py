@@ -10,16 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrbench.analysis.ranking import Row, rank_schedulers
+from lrbench.analysis.folder import rank_folder
+from lrbench.analysis.ranking import Row
 from lrbench.catalogue.scheduler_card import Card, parse_card
-from lrbench.catalogue.torch_code import torch_code
 from lrbench.config.compose import group_options, load_config, parse_spec
 from lrbench.reporting import plots, sections
 from lrbench.reporting.render import load_template
-from lrbench.results.files import read_lines, write_text
+from lrbench.results.files import write_text
 from lrbench.schedules.diagnostics import schedule_warnings
 from lrbench.schedules.plateau import LiveSchedule
 from lrbench.schedules.table import schedule_table, start_schedule
+from lrbench.schedules.torch_code import torch_code
 from lrbench.search.space import describe_parameter, search_space
 from lrbench.spec import TrialSpec
 
@@ -124,7 +125,7 @@ def measurements(sweeps: Path) -> dict[str, list[Measurement]]:
     for path in sorted(sweeps.glob("*/results.jsonl")):
         if not path.parent.with_suffix(".yaml").exists():
             continue
-        rows = rank_schedulers(read_lines(path)).rows
+        rows = rank_folder(path.parent).rows
         for place, row in enumerate(rows, 1):
             measured.setdefault(row.scheduler, []).append(Measurement(path.parent.name, row, place, len(rows)))
     return measured

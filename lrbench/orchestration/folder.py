@@ -35,6 +35,7 @@ CHANGEABLE = (  # keys that may differ at the next start, because they do not ch
     "dry_run",
     "fresh",
 )
+RECORDED = ("searches", "n_trials", "final_seeds", "report")  # of those, the keys that a report needs
 OLDER_SEARCH = {"startup_trials": 1, "confirm": 0}  # of lrbench 0.1, whose config.yaml lacks these keys
 
 
@@ -67,8 +68,10 @@ def write_config(plan: Plan) -> None:
     """Write the config of the sweep's runs to config.yaml."""
     path = plan.folder / "config.yaml"
     before = yaml.safe_load(path.read_text())["scheduler"] if path.exists() else {}
-    now = _comparable(plan)
-    write_text(path, yaml.safe_dump({**now, "scheduler": before | now["scheduler"]}, sort_keys=False))
+    now, settings = _comparable(plan), plan.settings.model_dump()
+    recorded = {key: settings[key] for key in RECORDED}
+    content = {**now, **recorded, "scheduler": before | now["scheduler"]}
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def check_same_config(plan: Plan) -> None:
@@ -79,7 +82,8 @@ def check_same_config(plan: Plan) -> None:
     path = plan.folder / "config.yaml"
     if not path.exists():
         return
-    before, now = _with_data_target(yaml.safe_load(path.read_text())), _comparable(plan)
+    written, now = _with_data_target(yaml.safe_load(path.read_text())), _comparable(plan)
+    before = {key: value for key, value in written.items() if key not in RECORDED}
     both = before["scheduler"].keys() & now["scheduler"].keys()
     old, new = _flattened(_with_schedulers(before, both)), _flattened(_with_schedulers(now, both))
     old = {key: value for key, value in {**NEWER_SETTINGS, **OLDER_SEARCH}.items() if key in new} | old

@@ -6,12 +6,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lrbench.config.compose import parse_spec
-from lrbench.orchestration.plan import NEIGHBOURS, Plan, SweepSettings, for_final_runs, study_name
+from lrbench.orchestration.plan import Plan, SweepSettings, for_final_runs, study_name
 from lrbench.orchestration.time_budget import Allowance
 from lrbench.results.result import TrialResult
 from lrbench.results.selection import best_trials, choose
 from lrbench.search.study import PruningMonitor, Study
-from lrbench.spec import PEAK_RATE, DeviceInfo, TrialSpec, Value
+from lrbench.spec import NEIGHBOURS, PEAK_RATE, DeviceInfo, TrialSpec, Value
 
 
 class SearchPipeline:

@@ -20,15 +20,12 @@ from lrbench.search.journal import open_journal
 from lrbench.search.space import Space, search_space
 from lrbench.search.startup import spread_points
 from lrbench.search.study import Study
-from lrbench.spec import ConfigError, DeviceInfo, Phase, PlainData, TrialSpec, Value, validated
+from lrbench.spec import NEIGHBOURS, ConfigError, DeviceInfo, PlainData, TrialSpec, Value, validated
 from lrbench.text import Log
 
 MINUTES_THAT_PAY = 10.0  # for torch.compile: each worker compiles for about a minute
 SEEDS_PER_SEARCH = 2000  # a search is what a sweep with a seed so much higher would do
 FIRST_FINAL_SEED = 1000  # the final seeds of a search begin this far above its first seed
-
-# The phases of the runs beside the chosen configuration, and their factors of its peak rate.
-NEIGHBOURS: dict[Phase, float] = {"half_rate": 0.5, "double_rate": 2.0}
 
 
 class ReportSettings(PlainData):

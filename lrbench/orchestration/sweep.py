@@ -1,9 +1,10 @@
 """A sweep from its plan to its report."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,11 +21,14 @@ from lrbench.orchestration.time_budget import TimeBudget
 from lrbench.results import provenance
 from lrbench.results.files import read_results
 from lrbench.results.result import TrialResult
-from lrbench.search.importance import MIN_TRIALS
-from lrbench.spec import ConfigError, DeviceInfo
+from lrbench.search.importance import MIN_TRIALS, importances
+from lrbench.spec import ConfigError, DeviceInfo, Value
 from lrbench.text import counted
 from lrbench.tracking.browser import published_line
 from lrbench.tracking.publisher import Publisher, open_publisher
+
+if TYPE_CHECKING:
+    from lrbench.analysis.ranking import Ranking  # imports scipy
 
 
 def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
@@ -49,15 +53,15 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
         with ProgressBoard(console, plan.runs, plan.steps) as board:
             finished = {result.spec.key(): result for result in results}
             failures = train_all(pipelines, executor, finished, plan.trials, RunEvents(board, publisher), budget)
-        best = _report(plan, publisher, console)
-        _print_importances(pipelines, console)
+        ranking = _report(plan, publisher, console)
+        _print_importances(plan, pipelines, console)
         publisher.close(log=console.print)
         if left_out := budget and budget.left_out():
             console.print(f"minutes={plan.settings.minutes:g} allowed {left_out}. Start again to add the others.")
-        _print_last_lines(plan, best, publisher, console, overrides)
+        _print_last_lines(plan, ranking, publisher, console, overrides)
     if failures:
         console.print(f"{counted(failures, 'run')} failed without a result. To try again: {resume}", style="red")
-    return not failures and best is not None
+    return not failures and ranking is not None
 
 
 @contextmanager
@@ -92,10 +96,10 @@ def _time_budget(plan: Plan, started: float, concurrency: int, results: Sequence
     return TimeBudget(plan.run_counts(), plan.settings.minutes, concurrency, finished, final_place, started=started)
 
 
-def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult | None:
-    """Write, publish and print the report.
+def _report(plan: Plan, publisher: Publisher, console: Console) -> "Ranking | None":
+    """Write, publish and print the report, and return the ranking.
 
-    Returns a final run of the best scheduler, None if no final run has a result.
+    Returns None if no final run has a result.
     """
     from lrbench.reporting.report import write_report  # imports scipy and pandas, which takes as long as all the rest
     from lrbench.reporting.terminal import print_ranking
@@ -106,43 +110,52 @@ def _report(plan: Plan, publisher: Publisher, console: Console) -> TrialResult |
     except ConfigError as error:  # if it left the sweep, a new folder without results would be removed
         console.print(f"no report: {error}", style="red")
         return None
-    publish_summary(publisher, plan.folder, read_results(plan.trials), ranking)
+    publish_summary(publisher, plan.folder, ranking)
     print_ranking(console, ranking)
-    return ranking.rows[0].runs[0]
+    return ranking
 
 
 def _print_last_lines(
-    plan: Plan, best: TrialResult | None, publisher: Publisher, console: Console, overrides: Sequence[str]
+    plan: Plan, ranking: "Ranking | None", publisher: Publisher, console: Console, overrides: Sequence[str]
 ) -> None:
-    """Print the places of the results and the commands that may follow."""
+    """Print the places of the results, the commands that may follow, and the recommendation."""
     if publisher.failure:
         sync = command_line("lrbench.sync", [str(plan.folder)])
         console.print(
             f"MLflow lacks some runs ({publisher.failure}); the results are safe. To publish them later: {sync}"
         )
-    if best is None:
+    if ranking is None:
         return
+    from lrbench.reporting.terminal import print_advice
+
+    best = ranking.rows[0].recommended.finals[0]
     best_cfg = for_final_runs(plan.configs[best.spec.scheduler.name], plan.settings)
-    others = [text for text in overrides if not text.startswith("n_trials=")]
+    others = [text for text in overrides if not text.startswith(("n_trials=", "searches="))]
+    searches = f"searches={2 * plan.settings.searches if plan.settings.searches > 1 else 4}"
     lines = {
         "report": f"{plan.folder / 'report.md'}, {plan.folder / 'report.html'}",
         "runs in the browser": published_line(Path(plan.shared.out), plan.shared.tracking, publisher, plan.folder),
         "search further": command_line("lrbench.sweep", [*others, f"n_trials={4 * plan.settings.n_trials}"]),
+        "more searches": command_line("lrbench.sweep", [*others, searches]),
         "train the best": command_line("lrbench.train", as_overrides(best_cfg, best.spec.sampled)),
     }
     for label, text in lines.items():
         console.print(f"{label + ':':20} {text}")
+    print_advice(console, ranking)
 
 
-def _print_importances(pipelines: Sequence[SearchPipeline], console: Console) -> None:
-    """Print the importance of the hyperparameters."""
-    by_scheduler = {pipeline.name: pipeline.study.importances() for pipeline in pipelines}
+def _print_importances(plan: Plan, pipelines: Sequence[SearchPipeline], console: Console) -> None:
+    """Print the importance of the hyperparameters, over the trials of all searches."""
+    trials: dict[str, list[tuple[Mapping[str, Value], float]]] = {}
+    for pipeline in pipelines:
+        trials.setdefault(pipeline.name, []).extend(pipeline.study.scored_trials())
+    by_scheduler = {name: importances(plan.spaces[name], scored) for name, scored in trials.items()}
     if not any(by_scheduler.values()):
         needs = f"needs at least {MIN_TRIALS} trials per scheduler, with different scores"
         console.print(f"hyperparameter importance: {needs}", style="dim")
         return
     console.print("hyperparameter importance for a score in the best tenth of the trials, in %:", style="bold")
     width = max(map(len, by_scheduler))
-    for name, importances in by_scheduler.items():
-        shares = ", ".join(f"{key} {100 * share:.0f}" for key, share in importances.items())
+    for name, by_key in by_scheduler.items():
+        shares = ", ".join(f"{key} {100 * share:.0f}" for key, share in by_key.items())
         console.print(f"{name:{width}} {shares or f'fewer than {MIN_TRIALS} trials, or all scores are equal'}")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lrbench.analysis.ranking import Row, rank_schedulers
+from lrbench.analysis.ranking import Ranking, Row
 from lrbench.analysis.statistics import Interval, t_prediction
 from lrbench.config.targets import check_targets
 from lrbench.config.validation import suggestion
@@ -17,7 +17,7 @@ from lrbench.text import Log, percent
 SECTIONS_WITH_TARGETS = ("scheduler", "optimizer", "model", "data")
 
 
-def verify_row(results: Sequence[TrialResult], name: str, log: Log, allow: Sequence[str] = ()) -> bool:
+def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ()) -> bool:
     """Train the final runs of SCHEDULER[:SEED] again, and return True if the reported row holds.
 
     The row holds if all runs are identical, or if their mean is inside an interval. For all runs of
@@ -26,7 +26,7 @@ def verify_row(results: Sequence[TrialResult], name: str, log: Log, allow: Seque
     Raises ConfigError if the ranking has no such run, if a target is not allowed, or if this
     machine cannot train the runs.
     """
-    row, reported = _reported_runs(results, name)
+    row, reported = _reported_runs(ranking, name)
     for run in reported:  # before any training, because results may come from anyone
         _check_targets(run.spec, allow)
     repeated = []
@@ -46,10 +46,10 @@ def verify_row(results: Sequence[TrialResult], name: str, log: Log, allow: Seque
     return _is_inside(mean, t_prediction(row.accuracies), "the interval that contains 95 % of such runs", log)
 
 
-def _reported_runs(results: Sequence[TrialResult], name: str) -> tuple[Row, list[TrialResult]]:
+def _reported_runs(ranking: Ranking, name: str) -> tuple[Row, list[TrialResult]]:
     """Return the row of a scheduler in the ranking and its runs, or only its run with the seed."""
     scheduler, _, seed = name.partition(":")
-    rows = {row.scheduler: row for row in rank_schedulers(results).rows}
+    rows = {row.scheduler: row for row in ranking.rows}
     if scheduler not in rows:
         raise ConfigError(f"--verify {name}: must be in the ranking{suggestion(scheduler, list(rows))}")
     row = rows[scheduler]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lrbench.analysis.statistics import Interval, PairedTest
+from lrbench.analysis.statistics import Interval
 from lrbench.text import percent
 
 
@@ -53,10 +53,20 @@ class Commands:
     """Command lines to copy."""
 
     lines: Sequence[str]
+    language: ClassVar = "sh"
     kind: ClassVar = "commands"
 
 
-Block = Text | Bullets | Table | Picture | Commands
+@dataclass(frozen=True)
+class Code:
+    """Lines of Python to copy."""
+
+    lines: Sequence[str]
+    language: ClassVar = "python"
+    kind: ClassVar = "commands"
+
+
+Block = Text | Bullets | Table | Picture | Commands | Code
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,6 @@ class Section:
 def interval_text(interval: Interval) -> str:
     """Return the ends of an interval in percent, or an empty text if they are NaN."""
     return "" if math.isnan(interval.low) else f"{percent(interval.low)} to {percent(interval.high)}"
-
-
-def gap_text(gap: PairedTest) -> str:
-    """Return the mean of a difference in percent, marked if it is not significant."""
-    difference = percent(gap.difference.mean)
-    return difference if gap.significant else f"{difference} (tie)"
 
 
 def p_text(p: float) -> str:

@@ -2,38 +2,41 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.ranking import Ranking, Relation, Row
 from lrbench.analysis.statistics import MIN_PAIRS, MIN_RANKED
-from lrbench.config.resolvers import register_resolvers
 from lrbench.reporting import plots
 from lrbench.reporting.document import Block, Picture, Text, p_text
 from lrbench.reporting.plots import CaptionedFigure, TrialSeries
+from lrbench.reporting.sections import best_of_numbers
+from lrbench.reporting.spaces import short_key
 from lrbench.results.result import Curve
 from lrbench.search.importance import MIN_TRIALS, importances
-from lrbench.search.space import Space, is_log, search_space
+from lrbench.search.space import Space, is_log
 from lrbench.spec import PEAK_RATE, Value
-from lrbench.text import listed
+from lrbench.text import listed, percent
 
-MARKS = "Later trials are darker. The ring is the chosen one."
+MARKS = "Later trials are darker. A ring is the choice of a search."
+COLORS: Mapping[Relation, str] = {
+    "best": plots.BLUE,
+    "equal": plots.BLUE,
+    "undecided": plots.ORANGE,
+    "worse": plots.GREY,
+}
 
 
-def draw_figures(ranking: Ranking, settings: Mapping[str, Any], folder: Path) -> dict[str, Block]:
+def draw_figures(ranking: Ranking, spaces: Mapping[str, Space], folder: Path) -> dict[str, Block]:
     """Draw the figures of a report into `folder`, and return a block for each file.
 
     The block is the picture with its caption, or a text with the reason why it is missing.
-    `settings` is the sweep's config.yaml, which has the search spaces.
     """
-    spaces = {row.scheduler: _space(settings, row.scheduler) for row in ranking.rows if "scheduler" in settings}
     figures: dict[str, Callable[[], CaptionedFigure | Text]] = {
         "final.png": lambda: _final(ranking),
         "ranks.png": lambda: _ranks(ranking),
         "lr.png": lambda: _rates(ranking),
         "accuracy.png": lambda: _metric(ranking, "val/accuracy", "validation accuracy, %", 100),
         "loss.png": lambda: _metric(ranking, "train/loss", "training loss", 1),
+        "best_of.png": lambda: _best_of(ranking),
         "peak.png": lambda: _peak(ranking),
         "slices.png": lambda: _slices(ranking, spaces),
         "history.png": lambda: _history(ranking),
@@ -54,22 +57,33 @@ def _written(figure: CaptionedFigure | Text, path: Path) -> Block:
 
 def _final(ranking: Ranking) -> CaptionedFigure:
     rows = ranking.rows
-    tied = {row.scheduler for row in rows if row.tied}
     points = {row.scheduler: [run.last("test/accuracy") for run in row.runs if run.state == "finished"] for row in rows}
     diverged = {row.scheduler: row.diverged for row in rows}
-    figure = plots.intervals(points, {row.scheduler: row.mean for row in rows}, "test accuracy, %", tied, diverged)
+    colors = {row.scheduler: COLORS[row.relation] for row in rows}
+    marks = {row.scheduler: _neighbours(row) for row in rows}
+    means = {row.scheduler: row.mean for row in rows}
+    figure = plots.intervals(points, means, "test accuracy, %", colors, diverged, marks)
     caption = "Each point is a final run. The mean and its 95 % interval are below the points."
-    if len(tied) < len(points):
-        caption += " Blue marks the best scheduler and those tied with it."
+    if len(rows) > 1:
+        equal = f" and those equal to it within {percent(ranking.delta)} points" if ranking.has_enough_pairs else ""
+        caption += f" Blue: the best scheduler{equal}. Orange: undecided. Grey: significantly worse."
+    if any(marks.values()):
+        caption += " Triangles show the accuracy at half (◁) and at twice (▷) the peak rate."
     if any(diverged.values()):
         caption += " A triangle at the edge marks diverged runs."
     return CaptionedFigure(figure, caption)
 
 
+def _neighbours(row: Row) -> dict[str, float]:
+    """Return the accuracies at half and at twice the peak rate by their markers."""
+    changes = {"<": row.robustness.half, ">": row.robustness.double}
+    return {mark: row.mean.mean + change for mark, change in changes.items() if change is not None}
+
+
 def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
     test = ranking.rank_test
     if test is None:
-        needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared seeds"
+        needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared searches or seeds"
         return Text(
             f"No critical-difference diagram: the diagram needs {needed} (here {len(ranking.rows)} and "
             f"{ranking.pairs})."
@@ -85,8 +99,8 @@ def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
 
 
 def _rates(ranking: Ranking) -> CaptionedFigure:
-    curves = {row.scheduler: row.runs[0].curves["lr"] for row in ranking.rows}
-    caption = "The learning rates of the chosen configurations in the final runs."
+    curves = {row.scheduler: row.recommended.finals[0].curves["lr"] for row in ranking.rows}
+    caption = "The learning rates of the recommended configurations in the final runs."
     return CaptionedFigure(plots.lr_curves(curves), caption)
 
 
@@ -99,8 +113,19 @@ def _metric(ranking: Ranking, metric: str, label: str, factor: float) -> Caption
     name = label.partition(",")[0]
     if not curves:
         return Text(f"No figure of the {name}: no finished final run has this metric.")
-    caption = f"The {name} in the final runs: the mean over the seeds, and a band for their range."
+    caption = f"The {name} in the final runs: the mean over the runs, and a band for their range."
     return CaptionedFigure(plots.metric_curves(curves, label), caption)
+
+
+def _best_of(ranking: Ranking) -> CaptionedFigure | Text:
+    most = max(best_of_numbers(ranking))
+    numbers = list(range(1, most + 1))
+    curves = {row.scheduler: [best for best in row.best_of(numbers) if best] for row in ranking.rows}
+    curves = {name: bests for name, bests in curves.items() if bests}
+    if most < 2 or not curves:
+        return Text("No figure of the number of trials: it needs at least two trials of a scheduler.")
+    caption = "Expected validation accuracy of the best of k trials, with the band of such searches."
+    return CaptionedFigure(plots.best_of(curves), caption)
 
 
 def _peak(ranking: Ranking) -> CaptionedFigure:
@@ -117,7 +142,7 @@ def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigure | 
         for key in dict.fromkeys(key for trial in row.search.scored for key in trial.sampled if key != PEAK_RATE):
             log = row.scheduler in spaces and is_log(spaces[row.scheduler][key])
             values = [trial.sampled.get(key) for trial in row.search.scored]
-            searches[f"{row.scheduler}\n{_short(key)}"] = _series(row, values, log=log)
+            searches[f"{row.scheduler}\n{short_key(key)}"] = _series(row, values, log=log)
     if not searches:
         return Text("No slices: the search varied only the peak learning rate.")
     caption = f"Sensitivity to the other hyperparameters of each scheduler. {MARKS}"
@@ -125,9 +150,16 @@ def _slices(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigure | 
 
 
 def _history(ranking: Ranking) -> CaptionedFigure:
-    searches = {row.scheduler: _series(row, [trial.number for trial in row.search.scored]) for row in ranking.rows}
+    searches = {
+        row.scheduler: [
+            _series(row, [trial.number if trial.search == search else None for trial in row.search.scored])
+            for search in dict.fromkeys(trial.search for trial in row.search.scored)
+        ]
+        for row in ranking.rows
+    }
     caption = (
-        "Progress of the search. Each point is a trial, the line is the best so far, and the ring is the chosen one."
+        "Progress of the searches. Each point is a trial, a line is the best trial so far in a search, and a ring is "
+        "its choice."
     )
     return CaptionedFigure(plots.histories(searches), caption)
 
@@ -138,7 +170,7 @@ def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigu
         trials = [(trial.sampled, trial.score) for trial in row.search.scored]
         by_key = importances(spaces[row.scheduler], trials) if row.scheduler in spaces else {}
         if by_key:
-            shares[row.scheduler] = {_short(key): share for key, share in by_key.items()}
+            shares[row.scheduler] = {short_key(key): share for key, share in by_key.items()}
     if not shares:
         needed = f"at least {MIN_TRIALS} trials per scheduler with different scores"
         return Text(f"No hyperparameter importance: it needs {needed}.")
@@ -152,23 +184,11 @@ def _importances(ranking: Ranking, spaces: Mapping[str, Space]) -> CaptionedFigu
 def _series(row: Row, values: Sequence[Value | None], *, log: bool = False) -> TrialSeries:
     """Return the scored trials of a row that have a value."""
     pairs = [(trial, value) for trial, value in zip(row.search.scored, values, strict=True) if value is not None]
-    chosen = next((place for place, (trial, _) in enumerate(pairs) if trial.number == row.trial), None)
-    return TrialSeries([value for _, value in pairs], [trial.score for trial, _ in pairs], chosen, log)
+    choices = {(outcome.number, outcome.choice.trial) for outcome in row.outcomes if outcome.choice}
+    chosen = [place for place, (trial, _) in enumerate(pairs) if (trial.search, trial.number) in choices]
+    numbers = [trial.number for trial, _ in pairs]
+    return TrialSeries([value for _, value in pairs], [trial.score for trial, _ in pairs], chosen, numbers, log)
 
 
 def _scaled(curve: Curve, factor: float) -> Curve:
     return curve.model_copy(update={"values": [factor * value for value in curve.values]})
-
-
-def _space(settings: Mapping[str, Any], scheduler: str) -> Space:
-    register_resolvers()
-    return search_space(OmegaConf.create({**settings, "scheduler": settings["scheduler"][scheduler]}))
-
-
-def _short(key: str) -> str:
-    """Return the last part of a config key.
-
-    >>> _short("scheduler.knobs.warmup")
-    'warmup'
-    """
-    return key.removeprefix("scheduler.").removeprefix("knobs.").removeprefix("args.").removeprefix("optimizer.")

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from lrbench.analysis.ranking import Ranking
+from lrbench.reporting.answer import counted_pairs
 from lrbench.reporting.document import Block, Commands, Text
 from lrbench.results.provenance import DIRTY, Provenance
 from lrbench.results.result import TrialResult
 from lrbench.spec import TrialSpec
 from lrbench.text import counted, duration, listed, percent, ranges
-
-NEAR_BOUND = 0.05  # of the searched range, on its logarithmic scale
 
 
 def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[str]:
@@ -27,7 +26,8 @@ def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Proven
         _training(ranking, results),
         _budget(ranking, provenance),
         f"All schedulers used the final seeds {ranges(seeds)}. A seed sets the initial weights, the order and the "
-        "augmentation of the images. So differences are paired by seed.",
+        f"augmentation of the images. So differences are paired by {'search' if ranking.is_by_search else 'seed'}"
+        f"{', because all schedulers have the same seeds in a search' if ranking.is_by_search else ''}.",
         _cost(results),
         *(f"The runs were made on {hardware}." for hardware in provenance.hardware),
         _version(provenance),
@@ -79,13 +79,22 @@ def _cost(results: Sequence[TrialResult]) -> str:
 def _budget(ranking: Ranking, provenance: Provenance) -> str:
     settings = provenance.settings
     trained = sorted({row.search.trials for row in ranking.rows})
-    trials = settings.get("n_trials", trained[-1])
-    parts = [f"{counted(trials, 'trial')} for each scheduler, the first with the default configuration"]
-    if trained != [trials]:
+    searches = settings.get("searches", ranking.searches)
+    trials = settings.get("n_trials", math.ceil(trained[-1] / searches))
+    first = "the first with the default configuration"
+    if (startup := min(settings.get("startup_trials", 1), trials) - 1) > 0:
+        first += f" and the next {startup} spread over the space (scrambled Sobol)"
+    if searches > 1:
+        parts = [f"{searches} searches of {counted(trials, 'trial')} for each scheduler, {first}"]
+    else:
+        parts = [f"{counted(trials, 'trial')} for each scheduler, {first}"]
+    if trained != [searches * trials]:
         spread = " to ".join(dict.fromkeys((f"{trained[0]}", f"{trained[-1]}")))
         parts[0] += f" ({spread} were trained, because lrbench does not train a trial twice)"
     if (seeds := search_seeds(provenance)) > 1:
         parts.append(f"each trial is the mean of {seeds} seeds")
+    if (confirm := min(settings.get("confirm", 0), trials)) > 1:
+        parts.append(f"the best {confirm} trials of a search are trained again before one is chosen")
     sampler = f"sampler {_component(settings['sampler'])}" if "sampler" in settings else "sampler not recorded"
     parts.append(sampler + (f", seed {settings['seed']}" if "seed" in settings else ""))
     parts.append(f"pruner {_component(settings['pruner'])}" if pruner_name(provenance) != "none" else "no pruner")
@@ -140,16 +149,14 @@ def limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Pr
     lines = [
         f"The results are for one data set ({final.data.name}), one network ({final.model.name}) and one optimizer "
         f"({final.optimizer.name}), with {trained}. In other settings, the order may differ.",
-        "The intervals cover the noise of the final seeds, not the noise of the search: another search, with another "
-        "seed or more trials, may choose other configurations.",
+        _covered_by_the_intervals(ranking),
     ]
     if math.isfinite(resolution := _resolution(ranking)):
         lines.append(
-            f"After the correction, {ranking.pairs} seeds cannot show differences below about {percent(resolution)} "
-            "points."
+            f"After the correction, {counted_pairs(ranking.pairs, ranking)} cannot show differences below about "
+            f"{percent(resolution)} points."
         )
-    lines += _search_limitations(results, provenance)
-    lines += _near_search_bound(ranking, provenance.settings)
+    lines += _search_limitations(ranking, results, provenance)
     if any(row.diverged for row in ranking.rows):
         lines.append("A mean over finished and diverged runs mixes two kinds of runs, so its interval is rough.")
     if len(provenance.hardware) > 1:
@@ -162,9 +169,21 @@ def limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Pr
     return lines
 
 
-def _search_limitations(results: Sequence[TrialResult], provenance: Provenance) -> list[str]:
+def _covered_by_the_intervals(ranking: Ranking) -> str:
+    if ranking.is_by_search:
+        return (
+            "The intervals cover the luck of the searches and of the final seeds. Searches with more trials may "
+            "choose better configurations, and the order may change."
+        )
+    return (
+        "The intervals cover the noise of the final seeds, not the noise of the search: another search, with another "
+        "seed or more trials, may choose other configurations."
+    )
+
+
+def _search_limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[str]:
     lines = []
-    if search_seeds(provenance) == 1:
+    if search_seeds(provenance) == 1 and not ranking.is_by_search:
         lines.append("Each trial was one run with the same seed, so the choice is in part luck with that seed.")
     steps = {run.spec.phase: run.spec.train.total_steps for run in results}
     if "search" in steps and steps["search"] != steps["final"]:
@@ -178,23 +197,6 @@ def _search_limitations(results: Sequence[TrialResult], provenance: Provenance) 
             "schedules that decay late."
         )
     return lines
-
-
-def _near_search_bound(ranking: Ranking, settings: Mapping[str, Any]) -> list[str]:
-    """Return a sentence if a chosen peak rate is within NEAR_BOUND of an end of its range."""
-    searched = settings.get("optimizer", {}).get("search", {}).get("lr", {})
-    if not searched.get("log"):
-        return []
-    low, high = math.log(searched["low"]), math.log(searched["high"])
-    places = {row.scheduler: (math.log(row.runs[0].spec.optimizer.lr) - low) / (high - low) for row in ranking.rows}
-    names = [name for name, place in places.items() if not NEAR_BOUND < place < 1 - NEAR_BOUND]
-    if not names:
-        return []
-    rates = f"{searched['low']:g} to {searched['high']:g}"
-    return [
-        f"For {listed(names)}, the chosen peak rate is near an end of the searched range, {rates}. A wider search may "
-        "find a better one."
-    ]
 
 
 def _resolution(ranking: Ranking) -> float:

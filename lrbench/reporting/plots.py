@@ -3,7 +3,7 @@
 import io
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from lrbench.analysis.best_of_k import BestOf
 from lrbench.analysis.statistics import Interval
 from lrbench.results.files import write_bytes
 from lrbench.results.result import Curve
@@ -144,25 +145,29 @@ def intervals(
     points: Mapping[str, Sequence[float]],
     means: Mapping[str, Interval],
     label: str,
-    highlighted: Collection[str],
+    colors: Mapping[str, str],
     failures: Mapping[str, int],
+    marks: Mapping[str, Mapping[str, float]],
 ) -> Figure:
     """Return the values of each name as points, above their mean and its interval.
 
-    The first name is on top. `highlighted` names are in colour. `failures` counts further values
-    that are far below: they are triangles at the left edge, and intervals that they stretch are
-    cut.
+    The first name is on top. `failures` counts further values that are far below: they are
+    triangles at the left edge, and intervals that they stretch are cut. `marks` are further values
+    by their marker, below the interval. Those that are far below stand at the edge.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 0.7 + 0.32 * len(points)))
         axis = figure.subplots()
         for row, (name, values) in enumerate(points.items()):
-            _interval_row(axis, row, values, means[name], BLUE if name in highlighted else GREY)
+            _interval_row(axis, row, values, means[name], colors[name])
         ends = [end for name, mean in means.items() if not failures.get(name) for end in mean if np.isfinite(end)]
         _limit_to_values(axis, [100 * value for value in (*itertools.chain(*points.values()), *ends)])
         for row, name in enumerate(points):
             if failures.get(name):
                 axis.plot(axis.get_xlim()[0], row - 0.22, "<", color=ORANGE, clip_on=False, markersize=7)
+            for marker, value in marks[name].items():
+                place = max(100 * value, axis.get_xlim()[0])
+                axis.plot(place, row + 0.22, marker, color="0.2", fillstyle="none", markersize=4.5, clip_on=False)
         axis.set_yticks(range(len(points)), list(points))
         axis.set_ylim(len(points) - 0.5, -0.7)
         axis.set_xlabel(label)
@@ -232,12 +237,13 @@ def _rank_names(axis: Axes, ranks: Mapping[str, float], names_on_left: int, top:
 class TrialSeries(NamedTuple):
     """The trials of a search: one value and the accuracy of each.
 
-    `chosen` is the place of the chosen trial, None if it has no such value.
+    `chosen` are the places of the chosen trials. `numbers` are the trials' numbers in their search.
     """
 
     values: Sequence[Value]
     accuracies: Sequence[float]
-    chosen: int | None
+    chosen: Sequence[int]
+    numbers: Sequence[int]
     log: bool = False
 
 
@@ -263,36 +269,62 @@ def accuracy_by_value(searches: Mapping[str, TrialSeries], xlabel: str, *, share
 
 
 def _scatter(axis: Axes, series: TrialSeries, bottom: float, top: float) -> None:
-    accuracies, order = 100 * np.array(series.accuracies), np.arange(len(series.accuracies))
+    accuracies, order = 100 * np.array(series.accuracies), np.array(series.numbers)
     is_text = isinstance(series.values[0], str | bool)
     values: Any = np.array([str(value) for value in series.values] if is_text else series.values)
+    last = order.max() + 1
     for marker, place in (("o", accuracies >= bottom), ("v", accuracies < bottom)):
         height = np.maximum(accuracies[place], bottom + 0.02 * (top - bottom))
         axis.scatter(
-            values[place], height, c=order[place], cmap=LATER_IS_DARKER, vmin=-0.3 * len(order), vmax=len(order),
+            values[place], height, c=order[place], cmap=LATER_IS_DARKER, vmin=-0.3 * last, vmax=last,
             s=12, marker=marker, linewidth=0,
         )  # fmt: skip
     _mark_chosen(axis, values, accuracies, series.chosen)
 
 
-def histories(searches: Mapping[str, TrialSeries]) -> Figure:
-    """Return the accuracies of trials by their numbers, and the best so far as a line.
+def histories(searches: Mapping[str, Sequence[TrialSeries]]) -> Figure:
+    """Return the accuracies of trials by their numbers, and the best so far as a line per search.
 
-    Each search has a small axis.
+    Each name has a small axis.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _small_axes(list(searches))
-        last = max(int(value) for series in searches.values() for value in series.values)
-        bottom, top = _accuracy_limits([value for series in searches.values() for value in series.accuracies])
-        for axis, series in zip(axes, searches.values(), strict=True):
-            numbers, accuracies = np.array(series.values), 100 * np.array(series.accuracies)
-            heights = np.maximum(accuracies, bottom)
-            axis.plot(numbers, heights, "o", color=GREY, markersize=3, alpha=0.6, markeredgewidth=0)
-            axis.step(numbers, np.maximum.accumulate(accuracies), where="post", color=BLUE, linewidth=1.5)
-            _mark_chosen(axis, numbers, accuracies, series.chosen)
+        every = [series for by_search in searches.values() for series in by_search]
+        last = max(number for series in every for number in series.numbers)
+        bottom, top = _accuracy_limits([value for series in every for value in series.accuracies])
+        for axis, by_search in zip(axes, searches.values(), strict=True):
+            for series in by_search:
+                numbers, accuracies = np.array(series.numbers), 100 * np.array(series.accuracies)
+                heights = np.maximum(accuracies, bottom)
+                axis.plot(numbers, heights, "o", color=GREY, markersize=3, alpha=0.6, markeredgewidth=0)
+                best = np.maximum.accumulate(accuracies)
+                axis.step(numbers, best, where="post", color=BLUE, linewidth=1.5 if len(by_search) == 1 else 0.9)
+                _mark_chosen(axis, numbers, accuracies, series.chosen)
             axis.set(xlim=_with_margin(0, last), ylim=(bottom, top))
             axis.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND, integer=True))
         _label(figure, "trial", "validation accuracy, %")
+    return figure
+
+
+def best_of(curves: Mapping[str, Sequence[BestOf]]) -> Figure:
+    """Return the expected best accuracy by the number of trials, in a small axis for each name.
+
+    A band shows the quantiles. The other names are in grey.
+    """
+    lines = [np.array([(best.trials, 100 * best.mean) for best in bests]) for bests in curves.values()]
+    lows = [100 * best.low for bests in curves.values() for best in bests]
+    bottom = max(min(lows), float(np.median(lows)) - 10)  # a failed default must not compress the others
+    with mpl.rc_context(STYLE):
+        figure, axes = _small_axes(list(curves))
+        for axis, line, bests in zip(axes, lines, curves.values(), strict=True):
+            axis.add_collection(LineCollection(lines, colors="0.85", linewidths=0.5))
+            low, high = (100 * np.array([getattr(best, end) for best in bests]) for end in ("low", "high"))
+            axis.fill_between(line[:, 0], low, high, color=BLUE, alpha=0.2, linewidth=0)
+            axis.plot(line[:, 0], line[:, 1], color=BLUE, linewidth=1.4)
+            axis.set_xlim(*_with_margin(1, max(len(bests) for bests in curves.values())))
+            axis.set_ylim(*_with_margin(bottom, max(100 * best.high for bests in curves.values() for best in bests)))
+            axis.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND, integer=True))
+        _label(figure, "trials of a search", "validation accuracy, %")
     return figure
 
 
@@ -361,11 +393,11 @@ def _accuracy_limits(accuracies: Sequence[float]) -> tuple[float, float]:
     return _with_margin(max(low, median - 2 * max(high - median, 1.0)), high)
 
 
-def _mark_chosen(axis: Axes, values: Any, accuracies: np.ndarray, chosen: int | None) -> None:
-    """Draw a ring around the chosen trial."""
-    if chosen is not None:
+def _mark_chosen(axis: Axes, values: Any, accuracies: np.ndarray, chosen: Sequence[int]) -> None:
+    """Draw a ring around each chosen trial."""
+    for place in chosen:
         axis.plot(
-            values[chosen], accuracies[chosen], "o", color=ORANGE, fillstyle="none", markersize=8, markeredgewidth=1.5
+            values[place], accuracies[place], "o", color=ORANGE, fillstyle="none", markersize=8, markeredgewidth=1.5
         )
 
 

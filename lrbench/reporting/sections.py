@@ -3,70 +3,55 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from lrbench.analysis.best_of_k import HIGH, LOW
 from lrbench.analysis.ranking import Ranking, Row
-from lrbench.analysis.statistics import LEVEL, MIN_PAIRS, PairedTest
 from lrbench.analysis.time_to_target import TimeToTarget
-from lrbench.reporting import methods
-from lrbench.reporting.document import Block, Bullets, Section, Table, Text, gap_text, interval_text, p_text
+from lrbench.reporting import advice, differences, methods
+from lrbench.reporting.document import Block, Bullets, Section, Table, Text, interval_text
+from lrbench.reporting.overrides import overrides
+from lrbench.reporting.spaces import at_an_end
 from lrbench.results.provenance import Provenance
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
+from lrbench.search.space import Space
 from lrbench.text import counted, duration, listed, percent, rank_range
 
-TEST_COLUMNS = ("corrected interval", "p", "pairs", "verdict")
 SEARCH_COUNTS = ("trials", "runs", "diverged", "pruned")
 
 
 def sections(
-    ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance, figures: Mapping[str, Block]
+    ranking: Ranking,
+    results: Sequence[TrialResult],
+    provenance: Provenance,
+    spaces: Mapping[str, Space],
+    figures: Mapping[str, Block],
 ) -> list[Section]:
     """Return a report's sections. `figures` has the blocks of `draw_figures`, by file."""
     search_figures = [figures[f"{name}.png"] for name in ("peak", "slices", "history", "importances")]
     facts = Bullets(methods.methods(ranking, results, provenance))
     return [
-        Section("Ranking", [*_ranking(ranking), figures["final.png"]]),
-        Section("Differences", [*_differences(ranking), figures["ranks.png"]]),
-        Section("Chosen configurations", [*_tuning(ranking), figures["lr.png"]]),
+        Section("What to use", advice.advice(ranking)),
+        Section("Ranking", [*_ranking(ranking, spaces), figures["final.png"]]),
+        Section("Differences", [*differences.differences(ranking, results, provenance), figures["ranks.png"]]),
+        Section("Chosen configurations", [*_tuning(ranking), *_choices(ranking), figures["lr.png"]]),
         Section("Learning curves", [figures["accuracy.png"], figures["loss.png"], *_targets(ranking)]),
+        Section("Number of trials", [*_best_of(ranking), figures["best_of.png"]]),
         Section("Search", [*_searches(ranking), *search_figures]),
         Section("Methods", [facts, *methods.commands(ranking, provenance)]),
         Section("Limitations", [Bullets(methods.limitations(ranking, results, provenance))]),
     ]
 
 
-def answer(ranking: Ranking) -> str:
-    """Return the result of the final runs in a few sentences."""
-    best, others = ranking.rows[0], ranking.rows[1:]
-    accuracy = f"{percent(best.mean.mean)} %"
-    if not others:
-        return f"There is only one scheduler, {best.scheduler}. Its mean test accuracy is {accuracy}."
-    highest = f"{best.scheduler} has the highest mean test accuracy, {accuracy}"
-    if not ranking.has_enough_pairs:
-        runs = f"{counted(ranking.pairs, 'final run')} per scheduler"
-        return f"{highest}, but {runs} cannot show a difference: at least {MIN_PAIRS} are needed. All schedulers tie."
-    ties = [_with_diverged(row) for row in others if row.tied]
-    worse = [_with_diverged(row) for row in others if not row.tied]
-    if not ties:
-        rivals = "every other scheduler" if len(worse) > 1 else listed(worse)
-        return f"{highest}. It is significantly better than {rivals}."
-    tie = f"It ties with {listed(ties)}: with {ranking.pairs} runs per scheduler, the differences are not significant."
-    better = f" It is significantly better than {listed(worse)}." if worse else ""
-    return f"{highest}. {tie}{better}"
-
-
-def _with_diverged(row: Row) -> str:
-    return f"{row.scheduler} ({row.diverged} diverged)" if row.diverged else row.scheduler
-
-
-def ranking_table(ranking: Ranking) -> Table:
+def ranking_table(ranking: Ranking, spaces: Mapping[str, Space]) -> Table:
     """Return the ranking, the best first."""
-    columns = ["rank", "scheduler", "test accuracy, %", "95 % interval", "gap to the best", "runs", "diverged"]
+    columns = ["rank", "scheduler", "test accuracy, %", "95 % interval", "gap to the best", "verdict"]
+    columns += ["final runs", "diverged"]
     rows = [
         [
             rank_range(*row.ranks),
             row.scheduler,
             percent(row.mean.mean),
             interval_text(row.mean),
-            gap_to_best(row, ranking),
+            *gap_and_verdict(row, ranking),
             f"{len(row.runs)}",
             f"{row.diverged}",
         ]
@@ -84,7 +69,22 @@ def ranking_table(ranking: Ranking) -> Table:
         columns.append(f"{name}, %")
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(percent(row.extra_accuracies[metric]) if metric in row.extra_accuracies else "")
-    return Table(columns, rows, left=(1,))
+    if any(_neighbours(row) for row in ranking.rows):
+        columns.append("at half / twice the peak rate, points")
+        for cells, row in zip(rows, ranking.rows, strict=True):
+            cells.append(_neighbours(row))
+    ends = {row.scheduler: at_an_end(row, spaces.get(row.scheduler, {})) for row in ranking.rows}
+    if any(ends.values()):
+        columns.append("at an end of its range")
+        for cells in rows:
+            cells.append(", ".join(ends[cells[1]]))
+    return Table(columns, rows, left=(1, 5))
+
+
+def _neighbours(row: Row) -> str:
+    """Return the changes at half and at twice the peak rate, an empty text without such runs."""
+    changes = (row.robustness.half, row.robustness.double)
+    return " / ".join(f"{100 * change:+.2f}" for change in changes if change is not None)
 
 
 def _extra_columns(ranking: Ranking) -> dict[str, str]:
@@ -105,30 +105,42 @@ def _unstable_runs(row: Row) -> str:
     return f"{len(row.unstable)} of {len(row.runs)}, loss up to {largest}"
 
 
-def gap_to_best(row: Row, ranking: Ranking) -> str:
-    """Return the gap of a scheduler to the best one as the cell of a table."""
-    if row is ranking.rows[0]:
-        return "the best" if len(ranking.rows) > 1 else ""
-    return gap_text(row.gap_to_best)
+def gap_and_verdict(row: Row, ranking: Ranking) -> tuple[str, str]:
+    """Return the gap of a scheduler to the best one and what it shows, as cells of a table."""
+    if len(ranking.rows) == 1:
+        return "", ""
+    gap = "" if row.is_best else percent(row.gap_to_best.difference.mean)
+    return gap, f"equal within {percent(ranking.delta)}" if row.relation == "equal" else row.relation
 
 
 def chosen_arguments(row: Row) -> str:
     """Return the chosen configuration as it is written on a command line."""
-    return " ".join(_overrides(row))
+    return " ".join(overrides(row.arguments))
 
 
-def _overrides(row: Row) -> list[str]:
-    return [
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in row.arguments.items()
-    ]
-
-
-def _ranking(ranking: Ranking) -> list[Block]:
-    words = ["Mean test accuracy of the final runs, with its 95 % interval by Student's t over the seeds."]
+def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
+    words = [_meaning_of_the_mean(ranking)]
     if len(ranking.rows) > 1:
         words.append(
             "Rank 2-4 means: one scheduler is significantly better, those after the fourth are significantly worse, "
-            "and the rest are not significantly different."
+            "and the rest are not significantly different. Undecided means that neither a difference nor equality "
+            f"within {percent(ranking.delta)} points is shown: it is no tie."
+        )
+    table = ranking_table(ranking, spaces)
+    if "at an end of its range" in table.columns:
+        words.append(
+            "At least half of the searches of a scheduler chose the last column's hyperparameter near an end of its "
+            "range, so a wider search may find a better configuration."
+        )
+    if any(_neighbours(row) for row in ranking.rows):
+        words.append(
+            "The column of half and twice the peak rate shows the change of accuracy there, from one final run for "
+            "each search with the same seed. It is no part of the ranking."
+        )
+    if noisy := [row.scheduler for row in ranking.rows if row.is_noisy]:
+        words.append(
+            f"{listed(noisy)}: the means of its searches scatter more than the means of other schedulers (F test), so "
+            "the intervals and tests use this scheduler's own deviation."
         )
     if any(row.diverged for row in ranking.rows):
         chance = percent(ranking.rows[0].runs[0].chance_accuracy)
@@ -153,104 +165,48 @@ def _ranking(ranking: Ranking) -> list[Block]:
         words.append(
             f"Not ranked, because the final runs of the chosen configuration are missing: {listed(ranking.unranked)}."
         )
-    return [ranking_table(ranking), Text(" ".join(words))]
+    return [table, Bullets(words)]
 
 
-def _differences(ranking: Ranking) -> list[Block]:
-    if len(ranking.rows) == 1:
-        return [Text("There is only one scheduler, so there are no differences.")]
-    if not ranking.has_enough_pairs:
-        return _differences_without_tests(ranking)
-    return [*_gap_tests(ranking), *_gain_tests(ranking)]
-
-
-def _gap_tests(ranking: Ranking) -> list[Block]:
-    """Return the paired tests of the best scheduler against every other."""
-    best, *others = ranking.rows
-    words = (
-        "Differences of test accuracy in points, paired by seed. p is the p-value of the paired t test, adjusted by "
-        "Holm's procedure for the number of comparisons. The procedure gives each comparison its own level. The "
-        f"interval has this level, so it excludes 0 exactly if p is below {LEVEL:g}."
+def _meaning_of_the_mean(ranking: Ranking) -> str:
+    if ranking.is_by_search:
+        return (
+            f"Mean test accuracy over up to {ranking.searches} independent searches, each with final runs of its "
+            "choice, and its 95 % interval. The interval covers both the luck of a search and the luck of the seeds, "
+            "so the claims are about schedulers that are tuned by such a search."
+        )
+    return (
+        "Mean test accuracy of the final runs, with its 95 % interval by Student's t over the seeds. There was one "
+        "search, so the claims are about the chosen configurations, not about the schedulers: another search may "
+        "choose others. `searches=4` compares schedulers."
     )
-    rows = [_test_cells(row.scheduler, row.gap_to_best, "worse", "better") for row in others]
-    table = Table(["scheduler", f"gap to {best.scheduler}", *TEST_COLUMNS], rows, left=(0, 5))
-    blocks: list[Block] = [Text(words), table]
-    pairs = math.comb(len(ranking.rows), 2)
-    if pairs > 1:
-        reason = "because the best scheduler is known only after looking at the results"
-        blocks.append(Text(f"The correction covers all {pairs} pairs of schedulers, {reason}."))
-    return blocks
-
-
-def _gain_tests(ranking: Ranking) -> list[Block]:
-    """Return the paired tests of the baseline against every other scheduler."""
-    gains = _gains_over_baseline(ranking)
-    if not gains:
-        return []
-    rows = [_test_cells(name, gain, "better", "worse") for name, gain in gains.items()]
-    comparisons = f"the {counted(len(gains), 'comparison')} with the baseline {ranking.baseline}"
-    return [
-        Table(["scheduler", f"gain over {ranking.baseline}", *TEST_COLUMNS], rows, left=(0, 5)),
-        Text(
-            f"The correction covers {comparisons}. This correction is valid only if the baseline was chosen before "
-            "the results were known."
-        ),
-    ]
-
-
-def _gains_over_baseline(ranking: Ranking) -> dict[str, PairedTest]:
-    """Return the tests against the baseline. It is empty if the gaps to the best show them all."""
-    if ranking.baseline == ranking.rows[0].scheduler or len(ranking.rows) == 2:
-        return {}
-    return {row.scheduler: row.gain_over_baseline for row in ranking.rows if row.gain_over_baseline}
-
-
-def _differences_without_tests(ranking: Ranking) -> list[Block]:
-    """Return the mean differences alone, because there are too few pairs for tests."""
-    columns = ["scheduler", f"gap to {ranking.rows[0].scheduler}", "pairs"]
-    rows = [
-        [row.scheduler, percent(row.gap_to_best.difference.mean), f"{row.gap_to_best.pairs}"] for row in ranking.rows
-    ]
-    gains = _gains_over_baseline(ranking)
-    if gains:
-        columns.insert(2, f"gain over {ranking.baseline}")
-        for cells in rows:
-            gain = gains.get(cells[0])
-            cells.insert(2, percent(gain.difference.mean) if gain else "")
-    few = f"{counted(ranking.pairs, 'final run')} per scheduler cannot show a difference"
-    words = f"Mean differences of test accuracy in points, paired by seed. **{few}**: at least {MIN_PAIRS} are needed."
-    return [Text(f"{words} So there are no intervals and no tests."), Table(columns, rows)]
-
-
-def _test_cells(name: str, test: PairedTest, positive: str, negative: str) -> list[str]:
-    enough = test.pairs >= MIN_PAIRS
-    interval = [interval_text(test.difference), p_text(test.p).removeprefix("= ")] if enough else ["", ""]
-    verdict = _verdict(test, positive, negative) if enough else "too few runs"
-    return [name, percent(test.difference.mean), *interval, f"{test.pairs}", verdict]
-
-
-def _verdict(test: PairedTest, positive: str, negative: str) -> str:
-    if not test.significant:
-        return "tie"
-    return positive if test.difference.mean > 0 else negative
 
 
 def _tuning(ranking: Ranking) -> list[Block]:
-    columns = ["scheduler", "default, validation %", "chosen, validation %", "gain", "trial", "chosen configuration"]
+    columns = [
+        "scheduler",
+        "default, validation %",
+        "chosen, validation %",
+        "gain",
+        "trial",
+        "recommended configuration",
+    ]
     rows = [
         [
             row.scheduler,
             percent(row.tuning.default_validation),
             percent(row.tuning.chosen_validation),
             percent(row.tuning.chosen_validation - row.tuning.default_validation),
-            f"{row.trial}",
-            " ".join(f"`{override}`" for override in _overrides(row)),
+            _trial(row),
+            " ".join(f"`{override}`" for override in overrides(row.arguments)),
         ]
         for row in ranking.rows
     ]
     words = (
-        "The table shows the validation accuracy of the default configuration (trial 0) and of the chosen trial. The "
-        "gain is optimistic, because the chosen trial is the best of many, in part by luck."
+        "The table shows the validation accuracy of the default configuration (trial 0) and of the chosen trial"
+        f"{', as means over the searches' if ranking.is_by_search else ''}. The gain is optimistic, because a chosen "
+        "trial is the best of several, in part by luck. The recommended configuration is the choice with the highest "
+        "validation accuracy."
     )
     blocks: list[Block] = [Text(words), Table(columns, rows, left=(0, 5))]
     if any(row.tuning.test for row in ranking.rows):
@@ -259,20 +215,75 @@ def _tuning(ranking: Ranking) -> list[Block]:
 
 
 def _tested_tuning(ranking: Ranking) -> list[Block]:
-    columns = ["scheduler", "default, test %", "tuned, test %", "gain", *TEST_COLUMNS]
+    columns = ["scheduler", "default, test %", "tuned, test %", "gain", *differences.test_columns(ranking)]
     rows = []
     for row in ranking.rows:
         if row.tuning.test and row.tuning.gain:
-            _, gain, *rest = _test_cells("", row.tuning.gain, "better", "worse")
+            _, gain, *rest = differences.test_cells("", row.tuning.gain, ranking)
             rows.append([row.scheduler, percent(row.tuning.test.mean), percent(row.mean.mean), gain, *rest])
     words = (
         "The second table shows the gain on the test images, in final runs. It is not optimistic. "
         f"The correction covers {counted(len(rows), 'comparison')}."
     )
-    same = [row.scheduler for row in ranking.rows if row.trial == 0]
+    same = [row.scheduler for row in ranking.rows if not any(outcome.defaults for outcome in row.outcomes)]
     if same:
         words += f" The search chose the default for {listed(same)}."
     return [Table(columns, rows, left=(0, 7)), Text(words)]
+
+
+def _trial(row: Row) -> str:
+    """Return the trial of the recommended configuration, after its search if there are several."""
+    outcome = row.recommended
+    assert outcome.choice
+    return f"{outcome.number}: {outcome.choice.trial}" if len(row.outcomes) > 1 else f"{outcome.choice.trial}"
+
+
+def _choices(ranking: Ranking) -> list[Block]:
+    """Return the choices of all searches, and their accuracies."""
+    if not ranking.is_by_search:
+        return []
+    columns = ["scheduler", "search", "trial", "validation %", "test accuracy, %", "final runs", "configuration"]
+    rows = [
+        [
+            row.scheduler,
+            f"{outcome.number}",
+            f"{outcome.choice.trial}",
+            percent(outcome.choice.score),
+            percent(outcome.mean),
+            f"{len(outcome.finals)}",
+            " ".join(f"`{override}`" for override in overrides(outcome.arguments)),
+        ]
+        for row in ranking.rows
+        for outcome in row.outcomes
+        if outcome.choice
+    ]
+    words = "The choice of each search:"
+    return [Text(words), Table(columns, rows, left=(0, 6))]
+
+
+def _best_of(ranking: Ranking) -> list[Block]:
+    """Return the expected validation accuracy of searches of 1, 2, 4, … trials."""
+    numbers = best_of_numbers(ranking)
+    rows = [
+        [row.scheduler, *(percent(best.mean) if best else "" for best in row.best_of(numbers))] for row in ranking.rows
+    ]
+    leaders = []
+    for place, number in enumerate(numbers, 1):
+        leader = max(rows, key=lambda cells: float(cells[place] or 0))
+        leaders.append(f"{leader[0]} with {counted(number, 'trial')}")
+    words = (
+        "The table shows the expected validation accuracy of the best of k trials, if a search had only so many: the "
+        f"default configuration, then any k - 1 of the other trials. The highest: {listed(leaders)}. The band in the "
+        f"figure has the central {100 * (HIGH - LOW):.0f} % of such searches. The best of noisy accuracies is "
+        "optimistic, more so for larger k."
+    )
+    return [Table(["scheduler", *(f"k = {number}" for number in numbers)], rows), Text(words)]
+
+
+def best_of_numbers(ranking: Ranking) -> list[int]:
+    """Return the numbers of trials 1, 2, 4, … that some scheduler has."""
+    most = 1 + max(sum(trial.number != 0 for trial in row.search.scored) for row in ranking.rows)
+    return [2**power for power in range(most.bit_length()) if 2**power <= most]
 
 
 def _targets(ranking: Ranking) -> list[Block]:

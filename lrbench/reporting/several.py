@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lrbench.analysis.ranking import Ranking, Row, pairwise_tests
-from lrbench.analysis.statistics import MIN_PAIRS, independent_difference, t_interval
-from lrbench.reporting.document import Table, gap_text, interval_text
+from lrbench.analysis.comparison import compare_by_search
+from lrbench.analysis.ranking import Ranking, Row, gaps_and_ranks
+from lrbench.analysis.statistics import MIN_SEARCHES, independent_difference
+from lrbench.reporting.answer import counted_pairs, names
+from lrbench.reporting.document import Table, interval_text
 from lrbench.results.result import TrialResult
-from lrbench.text import counted, listed, percent, rank_range
+from lrbench.text import percent, rank_range
 
 MIN_REPEATS = 3  # with two, half of the interval by Student's t is nine standard deviations
 MAX_WITH_INTERVALS = 3  # sweeps side by side; with more, the table has only their means
@@ -67,59 +69,56 @@ def _by_scheduler(ranking: Ranking) -> dict[str, Row]:
 def repeats_table(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
     """Return the ranking of the schedulers of `rows_in_all`, and notes on it.
 
-    Each sweep gives one value per scheduler, from a new search and new seeds. So differences are
+    Each sweep gives one value per scheduler, from new searches and new seeds. So differences are
     paired by sweep.
     """
-    means = {name: np.array([row.mean.mean for row in repeats]) for name, repeats in rows.items()}
-    names = sorted(means, key=lambda name: -float(np.mean(means[name])))
-    gaps, ranks = pairwise_tests([dict(enumerate(means[name].tolist())) for name in names])
+    means = {name: float(np.mean([row.mean.mean for row in repeats])) for name, repeats in rows.items()}
+    ordered = sorted(means, key=lambda name: -means[name])
+    layout = compare_by_search([{place: row.mean.mean for place, row in enumerate(rows[name])} for name in ordered])
     cells = []
-    for name, gap, rank in zip(names, gaps, ranks, strict=True):
-        mean = t_interval(means[name])
-        between, within = _variances(rows[name])
+    for name, mean, gap, rank in zip(ordered, layout.means, *gaps_and_ranks(layout), strict=True):
+        is_best = name == ordered[0]
+        between, predicted = _variances(rows[name])
         row = {
             "rank": rank_range(*rank),
             "scheduler": name,
             "test accuracy, %": percent(mean.mean),
             "95 % interval": interval_text(mean),
-            "gap to the best": "the best" if name == names[0] else gap_text(gap),
+            "gap to the best": "" if is_best else percent(gap.difference.mean),
+            "verdict": "best" if is_best else {"better": "worse"}.get(gap.verdict, gap.verdict),
             "deviation": percent(math.sqrt(between)),
-            "by final seeds": percent(math.sqrt(within)),
+            "predicted": percent(math.sqrt(predicted)),
         }
         cells.append(row)
-    return Table(list(cells[0]), [list(row.values()) for row in cells], left=(1,)), _repeats_notes(rows)
+    return Table(list(cells[0]), [list(row.values()) for row in cells], left=(1, 5)), _repeats_notes(rows)
 
 
 def _variances(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return the variance of the means of the sweeps, and the part that their final seeds explain.
+    """Return the variance of the means of the sweeps, and the one that a single sweep predicts.
 
-    That part is NaN if a sweep has one final run.
+    The prediction is the mean over the sweeps of the squared standard error in their rankings. It
+    is NaN if a sweep has one final run.
     """
     between = float(np.var([row.mean.mean for row in rows], ddof=1))
-    within = []
-    for row in rows:
-        n = len(row.runs)
-        within.append(float(np.var(row.accuracies, ddof=1)) / n if n > 1 else math.nan)
-    return between, float(np.mean(within))
+    return between, float(np.mean([row.error**2 for row in rows]))
 
 
 def _repeats_notes(rows: Mapping[str, list[Row]]) -> list[str]:
     sweeps = len(next(iter(rows.values())))
-    variances = np.mean([_variances(repeats) for repeats in rows.values()], axis=0)
-    between, within = float(variances[0]), float(variances[1])
+    between, predicted = np.mean([_variances(repeats) for repeats in rows.values()], axis=0)
+    by_search = all(len(row.outcomes) > 1 for repeats in rows.values() for row in repeats)
     deviation = (
         f"standard deviation of a mean between sweeps, over all schedulers: {percent(math.sqrt(between))} points"
     )
-    if not math.isnan(within):
-        by_search = percent(math.sqrt(max(0, between - within)))
-        deviation += f", {percent(math.sqrt(within))} from the final seeds and {by_search} from the searches"
+    if not math.isnan(predicted):
+        source = "from its searches" if by_search else "from its final seeds alone, without the luck of its search"
+        deviation += f"; a single sweep predicts {percent(math.sqrt(predicted))}, {source}"
     notes = [
-        f"each value is the mean of a sweep, so the intervals cover searches and seeds (Student's t, {sweeps} sweeps)",
+        f"each value is the mean of a sweep, so the intervals cover searches and seeds ({sweeps} sweeps)",
         deviation,
     ]
-    if sweeps < MIN_PAIRS:
-        needed = f"at least {MIN_PAIRS} are needed, so all schedulers tie"
-        notes.append(f"{sweeps} sweeps cannot show a difference: {needed}")
+    if sweeps < MIN_SEARCHES:
+        notes.append(f"{sweeps} sweeps cannot show a difference: at least {MIN_SEARCHES} are needed")
     return notes
 
 
@@ -164,16 +163,24 @@ def _sweep_cells(row: Row | None, with_intervals: bool) -> list[str]:
 def _difference(first: Row | None, second: Row | None) -> str:
     if not first or not second:
         return ""
-    difference = independent_difference(second.accuracies, first.accuracies)
+    difference = independent_difference(_values(second), _values(first))
     ends = interval_text(difference)
     return f"{percent(difference.mean)} ({ends})" if ends else percent(difference.mean)
 
 
+def _values(row: Row) -> np.ndarray:
+    return np.array(list(row.values.values()))
+
+
 def _leader(ranking: Ranking) -> str:
+    """Return which schedulers may be the best, with what the ranking compares."""
+    subject = "schedulers" if ranking.is_by_search else "chosen configurations"
     if not ranking.has_enough_pairs:
-        return f"{counted(ranking.pairs, 'final run')} per scheduler cannot show a difference"
-    tied = [row.scheduler for row in ranking.rows if row.tied]
-    return f"{listed(tied)} tie for the first place" if len(tied) > 1 else f"{tied[0]} is the best"
+        return f"{counted_pairs(ranking.pairs, ranking)} cannot show a difference ({subject})"
+    candidates = [row for row in ranking.rows if row.relation != "worse"]
+    if len(candidates) == 1:
+        return f"{candidates[0].scheduler} is the best ({subject})"
+    return f"no difference is shown between {names(candidates)} ({subject})"
 
 
 def _agreement(first: Mapping[str, Row], second: Mapping[str, Row]) -> list[str]:

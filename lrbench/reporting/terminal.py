@@ -5,6 +5,8 @@ from rich.console import Console
 
 from lrbench.analysis.ranking import Ranking
 from lrbench.reporting import sections
+from lrbench.reporting.advice import advice, plain_lines
+from lrbench.reporting.answer import answer
 from lrbench.reporting.document import Table, interval_text
 from lrbench.text import percent, rank_range
 
@@ -20,14 +22,21 @@ def print_ranking(console: Console, ranking: Ranking) -> None:
             row.scheduler,
             percent(row.mean.mean),
             interval_text(row.mean),
-            sections.gap_to_best(row, ranking),
+            *sections.gap_and_verdict(row, ranking),
             f"{len(row.runs)}, {row.diverged} diverged" if row.diverged else f"{len(row.runs)}",
         ]
         for row in ranking.rows
     ]
-    table = Table(["rank", "scheduler", "mean", "95 % interval", "gap to the best", "runs"], rows, left=(1,))
+    columns = ["rank", "scheduler", "mean", "95 % interval", "gap to the best", "verdict", "runs"]
+    table = Table(columns, rows, left=(1, 5))
     print_table(console, table, "test accuracy of the final runs, %")
-    console.print(sections.answer(ranking))
+    console.print(answer(ranking))
+
+
+def print_advice(console: Console, ranking: Ranking) -> None:
+    """Print the recommended configuration, and what is known of it."""
+    for line in plain_lines(advice(ranking)):
+        console.print(line)
 
 
 def print_table(console: Console, table: Table, title: str) -> None:

@@ -83,11 +83,15 @@ def starts(folder: Path) -> list[Start]:
 
 def provenance_of(folder: Path, results: Sequence[TrialResult]) -> Provenance:
     """Return the provenance of the results in a sweep's folder."""
-    path = folder / "config.yaml"
-    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     first = min(curve.times[0] for run in results for curve in run.curves.values())
     last = max(curve.times[-1] for run in results for curve in run.curves.values())
-    return Provenance(starts(folder), settings, hardware(results), _day(first), _day(last))
+    return Provenance(starts(folder), settings_of(folder), hardware(results), _day(first), _day(last))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return the config.yaml of a sweep's folder. It is empty without that file."""
+    path = folder / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def hardware(results: Iterable[TrialResult]) -> list[str]:

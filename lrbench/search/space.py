@@ -102,6 +102,15 @@ def describe_parameter(parameter: Parameter) -> str:
     return f"{text} when {parameter.when}" if parameter.when else text
 
 
+def limits(parameter: Parameter) -> tuple[float, float] | None:
+    """Return the ends of the range, None for choices and for a range of one value."""
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution) or distribution.single():
+        return None
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low, distribution.high
+
+
 def is_log(parameter: Parameter) -> bool:
     """Return True if the parameter is drawn on a logarithmic scale."""
     return bool(getattr(parameter.distribution, "log", False))

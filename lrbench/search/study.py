@@ -8,7 +8,6 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lrbench.search.components import build_pruner, build_sampler
-from lrbench.search.importance import importances
 from lrbench.search.space import Space
 from lrbench.spec import Value
 
@@ -101,10 +100,10 @@ class Study:
         """
         return PruningMonitor(component, self._study.study_name, self._trials[:finished])
 
-    def importances(self) -> dict[str, float]:
-        """Return the importance of each hyperparameter in the trials so far (see `importances`)."""
+    def scored_trials(self) -> list[tuple[Mapping[str, Value], float]]:
+        """Return the values and the score of each complete trial so far."""
         complete = [trial for trial in self._trials if trial.state == TrialState.COMPLETE]
-        return importances(self._space, [(trial.params, trial.value) for trial in complete if trial.value is not None])
+        return [(trial.params, trial.value) for trial in complete if trial.value is not None]
 
     def _open_trial(self, number: int) -> optuna.Trial:
         return optuna.Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(self._id, number))

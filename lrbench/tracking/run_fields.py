@@ -14,7 +14,7 @@ def run_tags(spec: TrialSpec) -> dict[str, str]:
         "mlflow.runName": spec.name(with_trial=True),
         "scheduler": spec.scheduler.name,
         "phase": spec.phase,
-        "search": str(spec.search),
+        "search": "" if spec.trial is None else str(spec.search),
         "seed": str(spec.seed),
         "trial": "" if spec.trial is None else str(spec.trial),
         "state": "running",

@@ -1,27 +1,23 @@
 """Publish the finished runs in a folder, and the summary of a sweep."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from lrbench.analysis.ranking import Ranking, rank_schedulers
+from lrbench.analysis.folder import rank_folder
+from lrbench.analysis.ranking import Ranking
 from lrbench.results.files import read_results
-from lrbench.results.result import TrialResult
-from lrbench.results.selection import choose, runs_of_phase
 from lrbench.spec import ConfigError
 from lrbench.tracking.publisher import Publisher
 
 
-def publish_summary(publisher: Publisher, folder: Path, results: Sequence[TrialResult], ranking: Ranking) -> None:
-    """Publish the chosen trial of each scheduler, the curves of one of its final runs, and the
-    report. All of them go to the parent runs.
+def publish_summary(publisher: Publisher, folder: Path, ranking: Ranking) -> None:
+    """Publish the recommended configuration of each scheduler, the curves of one of its final runs,
+    and the report. All of them go to the parent runs.
     """
     for row in ranking.rows:
-        search = runs_of_phase(results, row.scheduler, "search")
-        confirmation = runs_of_phase(results, row.scheduler, "confirm")
-        choice = choose(search, confirmation, len({run.spec.trial for run in confirmation}))
-        if choice is not None:
-            values = {"trial": choice.trial, "val/accuracy": choice.score, **row.runs[0].spec.sampled}
-            publisher.publish_best(row.runs[0], values)
+        outcome = row.recommended
+        assert outcome.choice
+        values = {"search": outcome.number, "trial": outcome.choice.trial, "val/accuracy": outcome.choice.score}
+        publisher.publish_best(outcome.finals[0], {**values, **outcome.arguments})
     publisher.publish_report(folder)
 
 
@@ -40,5 +36,5 @@ def publish_folder(folder: Path, uri: str | None) -> Publisher:
         for result in results:
             publisher.publish(result)
         if any(result.spec.phase == "final" and result.spec.trial is not None for result in results):
-            publish_summary(publisher, folder, results, rank_schedulers(results))
+            publish_summary(publisher, folder, rank_folder(folder, results))
     return publisher

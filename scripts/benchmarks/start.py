@@ -39,7 +39,7 @@ def seconds(command: list[str], folder: Path) -> float:
 def until_first_step(folder: Path) -> float:
     """Return the seconds from the command of the sweep quick to its first training step."""
     started = time.time()
-    short = ["schedulers=[cosine]", "n_trials=1", "final_seeds=1", "final_train_images=10000"]
+    short = ["schedulers=[cosine]", "searches=1", "n_trials=1", "final_seeds=1", "final_train_images=10000"]
     subprocess.run([*SWEEP, *short], cwd=folder, capture_output=True, check=True)
     results = read_results(folder / "runs" / "quick" / "trials")
     return min(run.curves["lr"].times[0] for run in results) / 1000 - started

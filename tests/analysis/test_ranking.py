@@ -36,10 +36,10 @@ def test_differences_are_paired_by_seed(run: Run) -> None:
 
 def test_only_significant_differences_separate_ranks(run: Run) -> None:
     results = sweep_of(run, {"rex": eight(0.93), "cosine": eight(0.9295, 0.002), "constant": eight(0.91, 0.001)})
-    assert [(row.scheduler, row.ranks, row.tied) for row in rank_schedulers(results).rows] == [
-        ("rex", (1, 2), True),
-        ("cosine", (1, 2), True),
-        ("constant", (3, 3), False),
+    assert [(row.scheduler, row.ranks, row.relation) for row in rank_schedulers(results).rows] == [
+        ("rex", (1, 2), "best"),
+        ("cosine", (1, 2), "equal"),
+        ("constant", (3, 3), "worse"),
     ]
 
 
@@ -60,7 +60,8 @@ def test_final_runs_of_the_default_give_the_gain_from_tuning_but_no_rank(run: Ru
     results = sweep_of(run, {"cosine": [0.8, 0.9, 0.7], "constant": [0.5, 0.5, 0.5]})
     results += [run(trial=0, seed=1000 + place, test=value) for place, value in enumerate([0.75, 0.8, 0.7])]
     cosine, constant = rank_schedulers(results).rows
-    assert (cosine.trial, len(cosine.runs)) == (1, 3)
+    assert cosine.recommended.choice is not None
+    assert (cosine.recommended.choice.trial, len(cosine.runs)) == (1, 3)
     assert (cosine.tuning.default_validation, cosine.tuning.chosen_validation) == (0.5, 0.6)
     assert cosine.tuning.test is not None
     assert cosine.tuning.test.mean == pytest.approx(0.75)

@@ -59,13 +59,14 @@ def _ends(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_p_value_equals_scipys() -> None:
     values = np.random.default_rng(0).normal(0.5, 1, 8)
-    assert statistics.p_value(values) == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue)
+    assert statistics.p_value(statistics.paired_estimate(values)) == pytest.approx(
+        scipy_stats.ttest_1samp(values, 0).pvalue
+    )
 
 
 def test_p_value_without_variance() -> None:
-    assert statistics.p_value(np.zeros(8)) == 1
-    assert statistics.p_value(np.full(8, 0.5)) == 0
-    assert statistics.p_value(np.array([0.5])) == 1
+    for values, p in ((np.zeros(8), 1), (np.full(8, 0.5), 0), (np.array([0.5]), 1)):
+        assert statistics.p_value(statistics.paired_estimate(values)) == p
 
 
 def test_holm_by_hand() -> None:
@@ -86,7 +87,7 @@ def test_an_interval_leaves_out_zero_exactly_if_the_corrected_p_is_below_5_perce
     tests = []
     for _ in range(100):
         means = generator.uniform(0, 1.5, (6, 1))
-        tests += statistics.holm_paired_tests(list(generator.normal(means, 1, (6, 8))))
+        tests += statistics.holm_tests(list(map(statistics.paired_estimate, generator.normal(means, 1, (6, 8)))))
     assert 100 < sum(test.significant for test in tests) < 500
     for test in tests:
         excludes_zero = test.difference.low > 0 or test.difference.high < 0
@@ -112,18 +113,53 @@ def test_eight_equal_schedulers_give_a_false_claim_in_1_of_20_families() -> None
 
 def test_fewer_than_six_pairs_are_never_significant() -> None:
     differences = np.array([1.0, 1.1, 0.9, 1.0, 1.05, 0.95])
-    (six,) = statistics.holm_paired_tests([differences])
-    (five,) = statistics.holm_paired_tests([differences[:5]])
+    (six,) = statistics.holm_tests([statistics.paired_estimate(differences)])
+    (five,) = statistics.holm_tests([statistics.paired_estimate(differences[:5])])
     assert six.significant
     assert not five.significant
     assert five.p < 0.001
 
 
 def test_without_pairs_there_is_no_difference() -> None:
-    (test,) = statistics.holm_paired_tests([np.array([])])
+    (test,) = statistics.holm_tests([statistics.paired_estimate(np.array([]))])
     assert test.pairs == 0
-    assert test.difference == statistics.NO_INTERVAL
-    assert not test.significant
+    assert np.isnan(test.difference).all()
+    assert test.verdict == "undecided"
+
+
+def test_equality_is_shown_by_two_one_sided_tests() -> None:
+    """The 90 % interval must be inside of ±delta, as SciPy's one-sided tests say."""
+    values = np.random.default_rng(4).normal(0.05, 0.1, 10)
+    for delta in (0.05, 0.1, 0.2):
+        above = scipy_stats.ttest_1samp(values, delta, alternative="less").pvalue
+        below = scipy_stats.ttest_1samp(values, -delta, alternative="greater").pvalue
+        assert statistics.p_apart(statistics.paired_estimate(values), delta) == pytest.approx(max(above, below))
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "verdict"),
+    [
+        (1.0, 0.1, "better"),
+        (-1.0, 0.1, "worse"),
+        (0.0, 0.1, "equal"),
+        (0.1, 2.0, "undecided"),
+        (0.29, 0.5, "undecided"),
+    ],
+)
+def test_the_verdicts(mean: float, deviation: float, verdict: str) -> None:
+    values = mean + deviation * np.array([-1.0, 1.0, 0.0, -1.0, 1.0, 0.0])
+    (test,) = statistics.holm_tests([statistics.paired_estimate(values)], delta=0.3)
+    assert test.verdict == verdict
+
+
+def test_equal_schedulers_at_delta_are_called_equal_in_1_of_20_families() -> None:
+    """The true differences are delta, so each claim of equality is false."""
+    rng, false = np.random.default_rng(5), 0
+    for _ in range(1000):
+        samples = rng.normal(0.3, 0.3, (6, 8))
+        tests = statistics.holm_tests(list(map(statistics.paired_estimate, samples)), delta=0.3)
+        false += any(test.verdict == "equal" for test in tests)
+    assert false / 1000 < 0.065
 
 
 def test_rank_ranges_by_hand() -> None:

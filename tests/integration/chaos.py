@@ -28,7 +28,8 @@ from tests.builders import without_times
 from tests.integration import stores
 
 SWEEP = (
-    "sweep=smoke", "schedulers=[cosine,plateau]", "n_trials=3", "final_seeds=2", "train.epochs=8", "train.threads=1",
+    "sweep=smoke", "schedulers=[cosine,plateau]", "searches=2", "n_trials=2", "confirm=2", "final_seeds=1",
+    "train.epochs=4", "train.threads=1",
     "executor.workers=2", "executor.checkpoint_seconds=0.1", "device=cpu", "data=synthetic", "data.images=1344",
     "data.holdout_images=64", "train.batch_size=32",
 )  # fmt: skip

@@ -96,7 +96,7 @@ def test_ranking_pairs_seeds(swept: Path) -> None:
     assert first.gap_to_best.difference == (0, 0, 0)
     by_hand = [a.last("test/accuracy") - b.last("test/accuracy") for a, b in zip(first.runs, second.runs, strict=True)]
     assert second.gap_to_best.difference.mean == pytest.approx(sum(by_hand) / 2)
-    assert second.tied
+    assert second.relation == "undecided"
 
 
 def test_every_start_is_written_down(swept: Path) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pytest
 
 from lrbench.executors.executor import MonitorFactory, OnProgress
 from lrbench.orchestration import runner
-from lrbench.orchestration.pipeline import SearchPipeline
+from lrbench.orchestration.pipeline import make_pipelines
 from lrbench.orchestration.plan import make_plan
 from lrbench.orchestration.time_budget import RunCounts, TimeBudget
 from lrbench.results.result import Curve, TrialResult
@@ -94,6 +95,7 @@ def _sweep(
     minutes: float | None,
     schedulers: int,
     before: Sequence[TrialResult] = (),
+    more: Sequence[str] = (),
 ) -> TimeBudget:
     """Run a sweep of 20 trials and 6 final seeds, whose runs have 100 steps."""
     overrides = [
@@ -104,7 +106,7 @@ def _sweep(
         "pending_trials=4",
         f"out={folder}",
     ]
-    plan = make_plan(["sweep=smoke", *SMALL, *overrides, "final_default=false"])
+    plan = make_plan(["sweep=smoke", *SMALL, *overrides, "final_default=false", *more])
     plan.folder.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(runner, "wait", simulation.wait)
     monkeypatch.setattr(runner, "write_result", lambda folder, result: None)
@@ -113,10 +115,7 @@ def _sweep(
         plan.run_counts(), limit, simulation.workers, before, plan.settings.final_place, lambda: simulation.now
     )
     studies, device = plan.studies(before), DeviceInfo(device="cpu", gpus=0, cores=2, bfloat16=False)
-    pipelines = [
-        SearchPipeline(cfg, plan.settings, device, simulation.workers, studies[name], budget.allowance)
-        for name, cfg in plan.configs.items()
-    ]
+    pipelines = make_pipelines(plan, device, simulation.workers, studies, budget.allowance)
     finished = {result.spec.key(): result for result in before}
     runner.train_all(pipelines, simulation, finished, folder, _RunEvents(), budget)  # type: ignore[arg-type]  # stand-ins
     return budget
@@ -146,6 +145,24 @@ def test_a_sweep_ends_in_time_with_equal_shares(
     whole = schedulers * (20 + 6) / workers * 10 * 1.5 + 60
     if 60 * minutes > whole:
         assert (allowance.trials, allowance.seeds) == (20, 6)
+
+
+@pytest.mark.parametrize("minutes", [5, 6])
+def test_all_searches_get_equal_shares_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float
+) -> None:
+    """The confirmations of the best trials and the runs at other peak rates fit too."""
+    simulation, more = _Simulation(4), ("searches=3", "confirm=2", "final_neighbours=true")
+    allowance = _sweep(tmp_path, simulation, monkeypatch, minutes, 2, more=more).allowance
+    assert simulation.now <= 60 * minutes
+    counts = Counter((run.spec.search, _name(run), run.spec.phase) for run in simulation.results)
+    for search, name in itertools.product(range(3), SCHEDULERS[:2]):
+        shares = {phase: counts[search, name, phase] for phase in ("search", "confirm", "final", "double_rate")}
+        assert shares == {"search": allowance.trials, "confirm": 2, "final": allowance.seeds, "double_rate": 1}
+    assert 2 < allowance.trials < 20
+    first = simulation.results[: len(simulation.results) // 2]
+    again = _sweep(tmp_path / "again", _Simulation(4), monkeypatch, minutes, 2, before=first, more=more).allowance
+    assert again.trials >= max(run.spec.trial_number for run in first if run.spec.phase == "search") + 1
 
 
 def _name(run: TrialResult) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from lrbench.analysis.ranking import rank_schedulers
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.orchestration.verify import verify_row
 from lrbench.results.result import TrialResult
@@ -26,7 +27,7 @@ def trained() -> list[TrialResult]:
 
 def test_verified_runs_are_identical(trained: list[TrialResult]) -> None:
     said: list[str] = []
-    assert verify_row(trained, "cosine", said.append)
+    assert verify_row(rank_schedulers(trained), "cosine", said.append)
     assert sum("identical" in line for line in said) == 3
     assert said[-1] == "identical: the row holds, to the last digit"
 
@@ -56,7 +57,7 @@ def _verified(trained: Sequence[TrialResult], wanted: str, changes: Sequence[flo
         moved = curve.model_copy(update={"values": [curve.values[-1] + float(change)]})
         changed.append(each.model_copy(update={"curves": {**each.curves, "test/accuracy": moved}}))
     said: list[str] = []
-    held = verify_row([search, *changed], wanted, said.append)
+    held = verify_row(rank_schedulers([search, *changed]), wanted, said.append)
     found = re.search(r"% is ((?:inside|outside) .+?), ", said[-1])
     assert found, said
     return held, found[1]
@@ -65,17 +66,18 @@ def _verified(trained: Sequence[TrialResult], wanted: str, changes: Sequence[flo
 def test_verify_refuses_what_it_cannot_train(trained: list[TrialResult]) -> None:
     for wanted, message in (("cosin", "did you mean cosine"), ("cosine:7", "the seed must be one of 1000, 1001")):
         with pytest.raises(ConfigError, match=message):
-            verify_row(trained, wanted, print)
+            verify_row(rank_schedulers(trained), wanted, print)
     search, final, _ = trained
     foreign = final.spec.model_copy(update={"model": final.spec.model.model_copy(update={"target": "os.system"})})
     with pytest.raises(ConfigError, match=r"model\._target_=os\.system"):
-        verify_row([search, final.model_copy(update={"spec": foreign})], "cosine", print)
+        verify_row(rank_schedulers([search, final.model_copy(update={"spec": foreign})]), "cosine", print)
 
 
 def test_all_targets_are_checked_before_any_training(trained: list[TrialResult]) -> None:
     search, first, second = trained
     foreign = second.spec.model_copy(update={"model": second.spec.model.model_copy(update={"target": "os.system"})})
     lines: list[str] = []
+    ranking = rank_schedulers([search, first, second.model_copy(update={"spec": foreign})])
     with pytest.raises(ConfigError, match=r"model\._target_=os\.system"):
-        verify_row([search, first, second.model_copy(update={"spec": foreign})], "cosine", lines.append)
+        verify_row(ranking, "cosine", lines.append)
     assert lines == []

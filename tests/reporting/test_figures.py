@@ -10,7 +10,7 @@ from lrbench.reporting.document import Picture, Text
 from lrbench.reporting.figures import draw_figures
 from tests.builders import Run, eight, sweep_of
 
-FIGURES = ("final", "ranks", "lr", "accuracy", "loss", "peak", "slices", "history", "importances")
+FIGURES = ("final", "ranks", "lr", "accuracy", "loss", "best_of", "peak", "slices", "history", "importances")
 
 
 def test_every_picture_of_a_report_exists(report_folder: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_missing_figure_has_a_reason(run: Run, tmp_path: Path, seeds: int) -> 
     (tmp_path / "ranks.png").write_bytes(b"of an earlier report")
     blocks = draw_figures(rank_schedulers(results), {}, tmp_path)
     assert list(blocks) == [f"{name}.png" for name in FIGURES]
-    needed = "the diagram needs at least 3 schedulers and 6 shared seeds"
+    needed = "the diagram needs at least 3 schedulers and 6 shared searches or seeds"
     assert blocks["ranks.png"] == Text(f"No critical-difference diagram: {needed} (here 3 and {seeds}).")
     needed = "it needs at least 10 trials per scheduler with different scores"
     assert blocks["importances.png"] == Text(f"No hyperparameter importance: {needed}.")
@@ -42,7 +42,7 @@ def test_captions_explain_colours_and_triangles(run: Run, tmp_path: Path) -> Non
     results = sweep_of(run, {"cosine": eight(0.9), "constant": eight(0.5)})
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)
-    assert final.caption.endswith(" Blue marks the best scheduler and those tied with it.")
+    assert "Blue: the best scheduler and those equal to it within 0.30 points. Orange: undecided." in final.caption
     results = [*results[:-1], run("constant", seed=1007, state="diverged")]
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)

@@ -7,7 +7,9 @@ import pytest
 from lrbench.analysis.ranking import rank_schedulers
 from lrbench.reporting import methods
 from lrbench.reporting.document import Commands, Text
-from lrbench.results.provenance import DIRTY, Start, provenance_of
+from lrbench.reporting.sections import ranking_table
+from lrbench.reporting.spaces import at_an_end, search_spaces
+from lrbench.results.provenance import DIRTY, Start, provenance_of, settings_of
 from lrbench.results.result import TrialResult
 from tests.builders import Run, eight, sweep_folder, sweep_of
 
@@ -95,8 +97,15 @@ def test_a_search_with_a_pruner_and_several_seeds(run: Run, tmp_path: Path) -> N
 def test_a_peak_rate_near_an_end_of_its_range_is_named(run: Run, tmp_path: Path) -> None:
     results = [run(name, "search", 0, 0, validation=[0.5], lr=lr) for name, lr in (("cosine", 0.5), ("rex", 1.9))]
     results += [run(name, trial=0, test=0.7, lr=lr) for name, lr in (("cosine", 0.5), ("rex", 1.9))]
-    text = _limitations(sweep_folder(tmp_path, results), results)
-    assert "For rex, the chosen peak rate is near an end of the searched range, 0.05 to 2. A wider search" in text
+    ranking = rank_schedulers(results)
+    spaces = search_spaces(ranking, settings_of(sweep_folder(tmp_path, results)))
+    assert {row.scheduler: at_an_end(row, spaces[row.scheduler]) for row in ranking.rows} == {
+        "cosine": [],
+        "rex": ["lr high"],
+    }
+    table = ranking_table(ranking, spaces)
+    assert table.columns[-1] == "at an end of its range"
+    assert [row[-1] for row in table.rows] == ["", "lr high"]
 
 
 def test_limitations_of_diverged_runs(run: Run, tmp_path: Path) -> None:

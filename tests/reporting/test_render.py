@@ -41,9 +41,9 @@ def test_html_is_one_well_formed_file_without_references_to_others(report_folder
     page = _Page(text)
     assert page.open == []
     pictures = [link for link in page.links if link.startswith("data:image/png;base64,")]
-    assert {link for link in page.links if link not in pictures} == {f"#{number}" for number in range(1, 8)}
+    assert {link for link in page.links if link not in pictures} == {f"#{number}" for number in range(1, 10)}
     assert base64.b64decode(pictures[0].partition(",")[2]) == (report_folder / "pictures" / "final.png").read_bytes()
-    assert len(pictures) == 9
+    assert len(pictures) == 10
     assert "url(" not in text
     assert "://" not in text.replace("data:image", "")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lrbench.analysis.ranking import rank_schedulers
+from lrbench.analysis.folder import rank_folder
 from lrbench.reporting import report
 from lrbench.reporting.terminal import print_ranking
 from lrbench.spec import ConfigError
@@ -28,11 +28,11 @@ def test_committed_results_are_read_but_not_changed(
 ) -> None:
     for file in ("results.jsonl", "config.yaml"):
         shutil.copy(report_folder / file, tmp_path)
-    print_ranking(Console(soft_wrap=True), rank_schedulers(report.load_results(tmp_path)))
+    print_ranking(Console(soft_wrap=True), rank_folder(tmp_path))
     assert "cosine has the highest mean test accuracy, 80.00 %" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "config.yaml"}
     with pytest.raises(ConfigError, match="must be the folder of a sweep"):
-        report.load_results(tmp_path / "nothing")
+        rank_folder(tmp_path / "nothing")
 
 
 def test_without_final_runs_there_is_no_report(run: Run, tmp_path: Path) -> None:

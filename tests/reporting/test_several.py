@@ -56,20 +56,22 @@ def test_repeats_of_a_sweep_by_hand(run: Run) -> None:
     # Means 0.75, 0.85 and 0.65, so 0.75 +- 4.3027 * 0.1 / sqrt(3); two runs that are 0.1 apart make
     # a mean with a deviation of 0.05.
     assert table.rows == [
-        ["1-2", "cosine", "75.00", "50.16 to 99.84", "the best", "10.00", "5.00"],
-        ["1-2", "rex", "60.00", "35.16 to 84.84", "15.00 (tie)", "10.00", "0.00"],
+        ["1-2", "cosine", "75.00", "50.16 to 99.84", "", "best", "10.00", "5.00"],
+        ["1-2", "rex", "60.00", "35.16 to 84.84", "15.00", "undecided", "10.00", "0.00"],
     ]
-    assert "10.00 points, 3.54 from the final seeds and 9.35 from the searches" in words[1]
-    assert words[2] == "3 sweeps cannot show a difference: at least 6 are needed, so all schedulers tie"
+    assert "10.00 points; a single sweep predicts 3.54, from its final seeds alone, without the luck" in words[1]
+    assert len(words) == 2
+    two = {name: rows[:2] for name, rows in rows_in_all(_rankings(repeats_of(run, *sweeps))).items()}
+    assert repeats_table(two)[1][2] == "2 sweeps cannot show a difference: at least 3 are needed"
 
 
 def test_six_repeats_can_claim(run: Run) -> None:
     sweeps = [{"cosine": [0.7 + shift], "rex": [0.6 + shift]} for shift in SEEDS[:6]]
     table, words = repeats_table(rows_in_all(_rankings(repeats_of(run, *sweeps))))
     # SEEDS[:6] have the mean 0.0005 and the deviation 0.00187: +- 2.5706 * 0.00187 / sqrt(6).
-    assert [row[:5] for row in table.rows] == [
-        ["1", "cosine", "70.05", "69.85 to 70.25", "the best"],
-        ["2", "rex", "60.05", "59.85 to 60.25", "10.00"],
+    assert [row[:6] for row in table.rows] == [
+        ["1", "cosine", "70.05", "69.85 to 70.25", "", "best"],
+        ["2", "rex", "60.05", "59.85 to 60.25", "10.00", "worse"],
     ]
     assert len(words) == 2
     assert words[1].endswith("points")  # with one final run per sweep, the seeds' part is unknown
@@ -80,7 +82,7 @@ def test_more_than_three_sweeps_show_only_their_means(run: Run) -> None:
     table, notes = side_by_side_table(rankings)
     assert table.columns == ["", "sweep 0", "sweep 1", "sweep 2", "sweep 3"]
     assert table.rows == [["cosine", *["80.00"] * 4], ["rex", *["60.00"] * 4]]
-    assert notes[0] == "sweep 0: 2 final runs per scheduler cannot show a difference"
+    assert notes[0] == "sweep 0: 2 final seeds cannot show a difference (chosen configurations)"
 
 
 def test_notes_on_the_first_place(run: Run) -> None:
@@ -93,7 +95,10 @@ def test_notes_on_the_first_place(run: Run) -> None:
         "tied": sweep_of(run, {"cosine": clear, "rex": tied}),
     }
     _, notes = side_by_side_table(_rankings(sweeps))
-    assert notes[:2] == ["clear: cosine is the best", "tied: cosine and rex tie for the first place"]
+    assert notes[:2] == [
+        "clear: cosine is the best (chosen configurations)",
+        "tied: no difference is shown between cosine and rex (chosen configurations)",
+    ]
 
 
 def test_schedulers_after_other_numbers_of_trials_are_not_repeats(run: Run) -> None:

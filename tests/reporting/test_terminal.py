@@ -18,18 +18,20 @@ def test_the_ranking_is_an_aligned_table_with_its_answer(run: Run, capsys: pytes
     lines = _printed(capsys, run, {"cosine": eight(0.9), "constant": eight(0.8, 0.001)}).splitlines()
     # The deviations are 0.002 and 0.00185: 2.3646 of them, over sqrt(8), are 0.00167 and 0.00155.
     assert lines[1:4] == [
-        "rank  scheduler   mean   95 % interval  gap to the best  runs",
-        "   1  cosine     90.00  89.83 to 90.17         the best     8",
-        "   2  constant   80.00  79.85 to 80.15            10.00     8",
+        "rank  scheduler   mean   95 % interval  gap to the best  verdict  runs",
+        "   1  cosine     90.00  89.83 to 90.17                   best        8",
+        "   2  constant   80.00  79.85 to 80.15            10.00  worse       8",
     ]
-    assert lines[4].startswith("cosine has the highest mean test accuracy, 90.00 %. It is significantly better than")
+    assert lines[4].startswith(
+        "cosine has the highest mean test accuracy, 90.00 %. cosine is significantly better than"
+    )
 
 
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_fewer_than_six_pairs_claim_nothing(run: Run, capsys: pytest.CaptureFixture[str], seeds: int) -> None:
     accuracies = {"cosine": eight(0.9)[:seeds], "constant": eight(0.5)[:seeds], "rex": eight(0.4)[:seeds]}
     text = _printed(capsys, run, accuracies)
-    assert "cannot show a difference: at least 6 are needed. All schedulers tie." in text
+    assert "cannot show a difference: at least 6 are needed. All comparisons are undecided." in text
     assert "1-3" in text
 
 

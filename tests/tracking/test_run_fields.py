@@ -17,6 +17,7 @@ def test_tags_of_a_single_run(result: TrialResult) -> None:
         "mlflow.runName": "cosine final seed 3",
         "scheduler": "cosine",
         "phase": "final",
+        "search": "",
         "seed": "3",
         "trial": "",
         "state": "running",

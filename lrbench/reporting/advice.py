@@ -1,0 +1,95 @@
+"""The first section of a report: the recommended configuration, and how to use it."""
+
+from collections.abc import Sequence
+
+from lrbench.analysis.ranking import Ranking, Row
+from lrbench.reporting.answer import comparisons, counted_pairs
+from lrbench.reporting.document import Block, Bullets, Code, Text, interval_text
+from lrbench.reporting.overrides import overrides
+from lrbench.text import counted, percent
+
+
+def advice(ranking: Ranking) -> list[Block]:
+    """Return the recommended configuration: its accuracy, its rivals, its sensitivity, its code."""
+    best = ranking.rows[0]
+    configuration = " ".join(f"`{override}`" for override in overrides(best.arguments))
+    choice = f"**Use `{best.scheduler}`**, with {configuration}." if configuration else f"**Use `{best.scheduler}`**."
+    items = [*_accuracies(ranking), _relations(ranking), _sensitivity(best), _unknown(ranking)]
+    return [Text(choice), Bullets([item for item in items if item]), *_code(best)]
+
+
+def _accuracies(ranking: Ranking) -> list[str]:
+    """Return the accuracy of the configuration, and of the scheduler after several searches."""
+    best = ranking.rows[0]
+    runs = counted(len(best.recommended.finals), "final run")
+    ends = interval_text(best.configuration)
+    interval = f", 95 % interval {ends} over seeds" if ends else ", too few for an interval"
+    lines = [f"This configuration: {percent(best.configuration.mean)} % test accuracy ({runs}{interval})."]
+    if ranking.is_by_search:
+        ends = interval_text(best.mean)
+        interval = f", 95 % interval {ends} over searches and seeds" if ends else ""
+        tuned = f"This scheduler, tuned by {_search_size(best)}"
+        lines.append(f"{tuned}: {percent(best.mean.mean)} % ({counted(len(best.values), 'search')}{interval}).")
+    return lines
+
+
+def _search_size(row: Row) -> str:
+    """Return the size of one search in words."""
+    outcome = row.recommended
+    trials = counted(len({run.spec.trial for run in outcome.search}), "trial")
+    again = len(outcome.confirmation)
+    return f"a search of {trials} and {counted(again, 'confirmation run')}" if again else f"a search of {trials}"
+
+
+def _relations(ranking: Ranking) -> str:
+    if len(ranking.rows) == 1:
+        return ""
+    if not ranking.has_enough_pairs:
+        pairs = counted_pairs(ranking.pairs, ranking)
+        return f"Nothing is known of the differences to other schedulers: {pairs} cannot show one."
+    return " ".join(comparisons(ranking))
+
+
+def _sensitivity(row: Row) -> str:
+    """Return how much the peak rate matters."""
+    rates = sorted(float(outcome.finals[0].spec.optimizer.lr) for outcome in row.outcomes)
+    chosen = f"The searches chose peak rates from {rates[0]:.3g} to {rates[-1]:.3g}." if len(rates) > 1 else ""
+    half, double = row.robustness.half, row.robustness.double
+    if half is None or double is None:
+        return f"{chosen} The sensitivity to the peak rate is not measured; `final_neighbours=true` adds it.".strip()
+    change = f"At half the peak rate the accuracy changes by {100 * half:+.2f} points, at twice by {100 * double:+.2f}."
+    return f"{change} {chosen}".strip()
+
+
+def _unknown(ranking: Ranking) -> str:
+    spec = ranking.rows[0].runs[0].spec
+    setting = f"{spec.model.name} on {spec.data.name} with {spec.optimizer.name} for {spec.train.total_steps} steps"
+    undecided = any(row.relation == "undecided" for row in ranking.rows)
+    rivals = " The section Differences says what would decide the undecided comparisons." if undecided else ""
+    if not ranking.has_enough_pairs:
+        rivals = ""
+    return f"Not known: whether it holds elsewhere. All runs trained {setting}.{rivals}"
+
+
+def _code(row: Row) -> list[Block]:
+    from lrbench.schedules.torch_code import standalone_code  # imports torch, which the rest of a report does not need
+
+    spec = row.recommended.finals[0].spec
+    code = standalone_code(spec)
+    if not code:
+        return [Text(f"torch has no equivalent of `{row.scheduler}`; `python -m lrbench.train` trains with it.")]
+    return [
+        Text(f"The same schedule in your own program, for {counted(spec.train.total_steps, 'step')}:"),
+        Code(code.splitlines()),
+    ]
+
+
+def plain_lines(blocks: Sequence[Block]) -> list[str]:
+    """Return the sentences of the section for a terminal, without marks and code."""
+    lines: list[str] = []
+    for block in blocks:
+        if isinstance(block, Text) and not block.text.endswith(":"):
+            lines.append(block.text)
+        elif isinstance(block, Bullets):
+            lines += [f"- {item}" for item in block.items]
+    return [line.replace("**", "").replace("`", "") for line in lines]

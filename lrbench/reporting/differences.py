@@ -1,0 +1,163 @@
+"""The section of a report on differences: tests, and the effort that would decide the others."""
+
+import math
+import shlex
+from collections.abc import Sequence
+
+from lrbench.analysis.planning import MAX_PAIRS, POWER, pairs_to_decide
+from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.statistics import LEVEL, PairedTest
+from lrbench.reporting.answer import counted_pairs
+from lrbench.reporting.document import Block, Commands, Table, Text, interval_text, p_text
+from lrbench.results.provenance import Provenance
+from lrbench.results.result import TrialResult
+from lrbench.text import counted, duration, listed, percent
+
+MAX_COMMANDS = 3
+
+
+def differences(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[Block]:
+    """Return the tests of all schedulers against the best one and against the baseline."""
+    if len(ranking.rows) == 1:
+        return [Text("There is only one scheduler, so there are no differences.")]
+    if not ranking.has_enough_pairs:
+        return _differences_without_tests(ranking)
+    return [*_gap_tests(ranking), *_gain_tests(ranking), *_what_would_decide(ranking, results, provenance)]
+
+
+def test_columns(ranking: Ranking) -> list[str]:
+    """Return the last columns of a table of tests."""
+    return ["corrected interval", "p", "searches" if ranking.is_by_search else "seeds", "verdict"]
+
+
+def test_cells(name: str, test: PairedTest, ranking: Ranking) -> list[str]:
+    """Return a name, a difference and its test as cells. The verdict is about the name."""
+    enough = test.pairs >= test.needed
+    interval = [interval_text(test.difference), p_text(test.p).removeprefix("= ")] if enough else ["", ""]
+    verdict = f"equal within {percent(ranking.delta)}" if test.verdict == "equal" else test.verdict
+    return [name, percent(test.difference.mean), *interval, f"{test.pairs}", verdict]
+
+
+def _gap_tests(ranking: Ranking) -> list[Block]:
+    """Return the tests of the best scheduler against every other."""
+    best, *others = ranking.rows
+    if ranking.is_by_search:
+        method = (
+            "Differences of test accuracy in points, paired by search. The tests are t tests after a two-way layout "
+            "of schedulers and searches: all schedulers that scatter alike share the deviation of the residuals. "
+        )
+    else:
+        method = "Differences of test accuracy in points, paired by seed, with paired t tests. "
+    words = (
+        f"{method}p is adjusted by Holm's procedure for the number of comparisons. The procedure gives each comparison "
+        f"its own level. The interval has this level, so it excludes 0 exactly if p is below {LEVEL:g}. Equality "
+        f"within {percent(ranking.delta)} points is shown by two one-sided tests, corrected in the same way."
+    )
+    rows = [_gap_cells(row, ranking) for row in others]
+    table = Table(["scheduler", f"gap to {best.scheduler}", *test_columns(ranking)], rows, left=(0, 5))
+    blocks: list[Block] = [Text(words), table]
+    pairs = math.comb(len(ranking.rows), 2)
+    if pairs > 1:
+        reason = "because the best scheduler is known only after looking at the results"
+        blocks.append(Text(f"The correction covers all {pairs} pairs of schedulers, {reason}."))
+    return blocks
+
+
+def _gap_cells(row: Row, ranking: Ranking) -> list[str]:
+    cells = test_cells(row.scheduler, row.gap_to_best, ranking)
+    return [*cells[:-1], {"better": "worse", "worse": "better"}.get(cells[-1], cells[-1])]
+
+
+def _gain_tests(ranking: Ranking) -> list[Block]:
+    """Return the tests of the baseline against every other scheduler."""
+    gains = _gains_over_baseline(ranking)
+    if not gains:
+        return []
+    rows = [test_cells(name, gain, ranking) for name, gain in gains.items()]
+    comparisons = f"the {counted(len(gains), 'comparison')} with the baseline {ranking.baseline}"
+    return [
+        Table(["scheduler", f"gain over {ranking.baseline}", *test_columns(ranking)], rows, left=(0, 5)),
+        Text(
+            f"The correction covers {comparisons}. This correction is valid only if the baseline was chosen before "
+            "the results were known."
+        ),
+    ]
+
+
+def _gains_over_baseline(ranking: Ranking) -> dict[str, PairedTest]:
+    """Return the tests against the baseline. It is empty if the gaps to the best show them all."""
+    if ranking.baseline == ranking.rows[0].scheduler or len(ranking.rows) == 2:
+        return {}
+    return {row.scheduler: row.gain_over_baseline for row in ranking.rows if row.gain_over_baseline}
+
+
+def _differences_without_tests(ranking: Ranking) -> list[Block]:
+    """Return the mean differences alone, because there are too few pairs for tests."""
+    pairs = "searches" if ranking.is_by_search else "seeds"
+    columns = ["scheduler", f"gap to {ranking.rows[0].scheduler}", pairs]
+    rows = [[row.scheduler, percent(row.gap_to_best.difference.mean), f"{len(row.values)}"] for row in ranking.rows]
+    gains = _gains_over_baseline(ranking)
+    if gains:
+        columns.insert(2, f"gain over {ranking.baseline}")
+        for cells in rows:
+            gain = gains.get(cells[0])
+            cells.insert(2, percent(gain.difference.mean) if gain else "")
+    few = f"{counted_pairs(ranking.pairs, ranking)} cannot show a difference"
+    words = (
+        f"Mean differences of test accuracy in points. **{few}**: at least {ranking.needed_pairs} are needed. So there "
+        "are no intervals and no tests."
+    )
+    return [Text(words), Table(columns, rows)]
+
+
+def _what_would_decide(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[Block]:
+    """Return the searches or seeds that would decide the undecided comparisons."""
+    undecided = [row for row in ranking.rows if row.relation == "undecided"]
+    if not undecided:
+        return []
+    best, unit = ranking.rows[0], "searches" if ranking.is_by_search else "final_seeds"
+    needed = {row.scheduler: pairs_to_decide(row.gap_to_best, ranking.delta) for row in undecided}
+    times = {
+        name: _machine_seconds(ranking, results, {best.scheduler, name}, count)
+        for name, count in needed.items()
+        if count is not None
+    }
+    rows = [
+        [
+            row.scheduler,
+            percent(row.gap_to_best.difference.mean),
+            f"{needed[row.scheduler] or f'more than {MAX_PAIRS}'}",
+            duration(times[row.scheduler]) if row.scheduler in times else "",
+        ]
+        for row in undecided
+    ]
+    columns = ["undecided", f"gap to {best.scheduler}", f"`{unit}` that would decide", "machine time"]
+    words = (
+        f"The undecided comparisons: so many {'searches' if ranking.is_by_search else 'final seeds'} in all show a "
+        f"difference, or equality, with a probability of {100 * POWER:.0f} %, if the difference and the scatter are "
+        "those observed here. The machine time of the additional runs is for one run at once."
+    )
+    blocks: list[Block] = [Text(words), Table(columns, rows)]
+    if provenance.starts and times:
+        names = sorted(times, key=lambda name: times[name])[:MAX_COMMANDS]
+        command = provenance.starts[-1].command
+        lines = [_command(command, [best.scheduler, name], f"{unit}={needed[name]}") for name in names]
+        blocks += [Text(f"The commands for {listed(names)}:"), Commands(lines)]
+    return blocks
+
+
+def _machine_seconds(ranking: Ranking, results: Sequence[TrialResult], names: set[str], count: int) -> float:
+    """Return the seconds of the runs that these schedulers lack for `count` searches or seeds."""
+    runs = [run for run in results if run.spec.scheduler.name in names]
+    if not ranking.is_by_search:
+        runs = [run for run in runs if run.spec.phase == "final"]
+    pairs = max(len(row.values) for row in ranking.rows if row.scheduler in names)
+    seconds = sum(run.train_seconds + run.eval_seconds for run in runs)
+    return seconds / pairs * (count - pairs)
+
+
+def _command(command: str, schedulers: Sequence[str], override: str) -> str:
+    """Return the command of a sweep with other schedulers and another override."""
+    replaced = ("schedulers=", f"{override.partition('=')[0]}=", "minutes=", "fresh=")
+    kept = [text for text in shlex.split(command) if not text.startswith(replaced)]
+    return shlex.join([*kept, f"schedulers=[{','.join(schedulers)}]", override])

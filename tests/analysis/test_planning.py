@@ -1,0 +1,38 @@
+"""The number of pairs that would decide a comparison."""
+
+import numpy as np
+import pytest
+
+from lrbench.analysis.planning import MAX_PAIRS, pairs_to_decide
+from lrbench.analysis.statistics import Estimate, PairedTest, holm_tests, paired_estimate
+
+
+def _test(mean: float, deviation: float, pairs: int) -> PairedTest:
+    (test,) = holm_tests([Estimate(mean, deviation / pairs**0.5, pairs - 1, pairs)], delta=0.3, needed=3)
+    return test
+
+
+def test_so_many_pairs_decide_in_four_of_five_sweeps() -> None:
+    """The planned number is tried on simulated differences."""
+    test = _test(mean=1.0, deviation=1.0, pairs=4)
+    assert test.verdict == "undecided"
+    count = pairs_to_decide(test, 0.3)
+    assert count is not None
+    rng = np.random.default_rng(0)
+    samples = [paired_estimate(rng.normal(1.0, 1.0, count)) for _ in range(1000)]
+    found = [holm_tests([sample], needed=3)[0].verdict == "better" for sample in samples]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_small_difference_needs_as_many_pairs_as_its_distance_to_delta_or_to_0() -> None:
+    """At a tenth of delta, equality is near. At half of delta, both are equally far."""
+    near, half, large = (pairs_to_decide(_test(mean, 0.5, 4), 0.3) for mean in (0.03, 0.15, 0.6))
+    assert near is not None and half is not None and large is not None
+    assert large < near < half
+
+
+def test_no_plan_without_a_scatter_or_within_reach() -> None:
+    (single,) = holm_tests([paired_estimate(np.array([0.1]))])
+    assert pairs_to_decide(single, 0.3) is None
+    assert pairs_to_decide(_test(0.15, 100.0, 4), 0.3) is None
+    assert (pairs_to_decide(_test(0.15, 1.0, 4), 0.3) or MAX_PAIRS) < MAX_PAIRS
