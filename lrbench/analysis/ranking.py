@@ -254,7 +254,7 @@ def rank_schedulers(
     needed = _needed(by_search=searches > 1)
     gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
     gains = _gains_over(baseline, names, layout, delta=delta, needed=needed)
-    tuning = _tuning({name: outcomes[name] for name in names}, delta=delta, needed=needed)
+    tuning = _tuning({name: outcomes[name] for name in names}, by_search=searches > 1, delta=delta)
     rows = [
         Row(
             scheduler=name,
@@ -352,13 +352,13 @@ def _gains_over(
     return {names[other]: test for other, test in zip(others, tests, strict=True)}
 
 
-def _tuning(outcomes: Mapping[str, Sequence[SearchOutcome]], *, delta: float, needed: int) -> dict[str, Tuning]:
+def _tuning(outcomes: Mapping[str, Sequence[SearchOutcome]], *, by_search: bool, delta: float) -> dict[str, Tuning]:
     """Return the gain from tuning of each scheduler. The correction covers all tests of gains."""
-    by_search = needed == MIN_SEARCHES
     pairs = {name: _default_pairs(searches, by_search=by_search) for name, searches in outcomes.items()}
     tested = [name for name, values in pairs.items() if len(values)]
     estimates = [paired_estimate(pairs[name][:, 0] - pairs[name][:, 1]) for name in tested]
-    gains = dict(zip(tested, holm_tests(estimates, delta=delta, needed=needed), strict=True))
+    tests = holm_tests(estimates, delta=delta, needed=_needed(by_search=by_search))
+    gains = dict(zip(tested, tests, strict=True))
     tuning = {}
     for name, searches in outcomes.items():
         scores = [trial_scores(outcome.search).get(0, math.nan) for outcome in searches]

@@ -244,6 +244,7 @@ def make_plan(overrides: Sequence[str]) -> Plan:
         key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
         for key in SweepSettings.model_fields
     }
+    validated(ReportSettings, values["report"], "report")  # alone, so that a message has the whole key
     names = scheduler_names(values["schedulers"])
     settings = validated(SweepSettings, values | {"schedulers": names}, "")
     configs = load_each("sweep", overrides, names)

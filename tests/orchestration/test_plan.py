@@ -40,7 +40,11 @@ def test_invalid_plans(override: str, message: str) -> None:
         (["pruner=median", "search_seeds=2"], "pruner=median search_seeds=2: search_seeds must be 1"),
         (["pruner._target_=optuna.pruners.No"], "_target_=optuna.pruners.No: must be a class"),
         (["pruner=median", "pruner.args.n_startup_trials=-1"], "pruner=median"),
-        (["search_seeds=1001"], "search_seeds=1001: must be at most 500"),
+        (["search_seeds=501"], "search_seeds=501: must be at most 500"),
+        (["final_seeds=1001"], "final_seeds=1001: must be at most 1000"),
+        (["confirm=1"], "confirm=1: must be 0, or at least 2"),
+        (["searches=0"], "searches=0"),
+        (["report.delta=0"], "report.delta=0: must be greater than 0"),
     ],
 )
 def test_invalid_settings(override: list[str], message: str) -> None:
