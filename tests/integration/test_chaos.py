@@ -22,4 +22,4 @@ def test_killed_sweeps_end_as_an_undisturbed_one(tmp_path: Path, empty_store: Pa
     disturbed.tear(WRITES)
     outcome = disturbed.outcome
     assert outcome.losses == []
-    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (2, 20, KILLS + len(WRITES))
+    assert (outcome.sweeps, outcome.results, outcome.kills.total()) == (2, 40, KILLS + len(WRITES))
