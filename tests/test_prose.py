@@ -15,7 +15,6 @@ REFUSED = (
     "has none", "cannot tell", "nobody knows", "said so",
 )  # fmt: skip
 PATTERN = re.compile(rf"\b(?!is (?-i:None))({'|'.join(map(re.escape, REFUSED))})\b", re.IGNORECASE)
-GENERATED = ("sweeps/cpu/report.md", "sweeps/quick/report.md")  # records of the version that made them
 LONGEST = 100
 
 FILES = [
@@ -32,12 +31,7 @@ FILES = [
     if path != Path(__file__)
 ]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
-PAGES = [
-    path
-    for pattern in ("*.md", "conf/**/*.md", "sweeps/**/*.md")
-    for path in sorted(ROOT.glob(pattern))
-    if path.relative_to(ROOT).as_posix() not in GENERATED
-]
+PAGES = [path for pattern in ("*.md", "conf/**/*.md", "sweeps/**/*.md") for path in sorted(ROOT.glob(pattern))]
 
 
 def _name(path: Path) -> str:

@@ -42,7 +42,7 @@ def test_a_run_of_lrbench_0_1_keeps_its_key(spec: MakeSpec) -> None:
         del old["train"][name]
     del old["model"]["args"]["freeze_stem_bias"]
     assert TrialSpec.model_validate(old).key() == now.key()
-    (*_, line) = (ROOT / "sweeps" / "quick" / "results.jsonl").read_text().splitlines()
+    (*_, line) = (ROOT / "tests" / "results" / "lrbench_0_1.jsonl").read_text().splitlines()
     assert TrialSpec.model_validate(json.loads(line)["spec"]).key() == "sequential-search-t0002-s0-848b2e7a4e"
     other = now.data.model_copy(update={"target": "mine.data.source"})
     assert now.model_copy(update={"data": other}).key() != now.key()
