@@ -240,7 +240,7 @@ def make_plan(overrides: Sequence[str]) -> Plan:
         message = f"{single[0]}: must be schedulers=[…], because a sweep compares several"
         raise ConfigError(f"{message}. For a single run: python -m lrbench.train {single[0]}")
     cfg = load_config("sweep", without_scheduler_keys(overrides))
-    values = {
+    values: dict[str, Any] = {
         key: OmegaConf.to_container(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key]
         for key in SweepSettings.model_fields
     }

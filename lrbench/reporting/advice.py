@@ -77,7 +77,8 @@ def _code(row: Row) -> list[Block]:
     spec = row.recommended.finals[0].spec
     code = standalone_code(spec)
     if not code:
-        return [Text(f"torch has no equivalent of `{row.scheduler}`; `python -m lrbench.train` trains with it.")]
+        words = f"There is no plain PyTorch code for `{row.scheduler}`."
+        return [Text(f"{words} `python -m lrbench.train` trains with it.")]
     return [
         Text(f"The same schedule in your own program, for {counted(spec.train.total_steps, 'step')}:"),
         Code(code.splitlines()),

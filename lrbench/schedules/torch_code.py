@@ -12,6 +12,7 @@ from lrbench.schedules.table import own_optimizer
 from lrbench.schedules.torch_scheduler import FORMULA_ARGUMENTS, scheduler_steps
 from lrbench.spec import TrialSpec
 
+MATRICES_ONLY = "torch.optim.Muon"  # it takes no biases and no convolutions, so a reader must choose its parameters
 MAX_WIDTH = 100  # characters of a line
 
 
@@ -32,7 +33,7 @@ def standalone_code(spec: TrialSpec) -> str:
     """Return a training loop with the optimizer and the scheduler of `spec`, without lrbench.
 
     Return an empty text if torch and numpy alone cannot make the scheduler. Learning rates are for
-    a run of the same length.
+    a run of the same length. The reader has to fill in an optimizer that torch lacks.
     """
     scheduler = torch_code(spec)
     if not scheduler:
@@ -47,7 +48,10 @@ def standalone_code(spec: TrialSpec) -> str:
         imports.insert(0, "import math")
     args = {"lr": spec.optimizer.lr, "weight_decay": spec.optimizer.weight_decay, **spec.optimizer.args}
     texts = [f"{name}={_literal(value)}" for name, value in args.items()]
-    lines.append(f"optimizer = {_call(spec.optimizer.target, ['model.parameters()', *texts])}")
+    if spec.optimizer.target.startswith("torch.") and spec.optimizer.target != MATRICES_ONLY:
+        lines.append(f"optimizer = {_call(spec.optimizer.target, ['model.parameters()', *texts])}")
+    else:
+        lines.append(f"optimizer = ...  # {spec.optimizer.name} with {', '.join(texts)}")
     if spec.optimizer.bias_lr_factor != 1:
         factor = f"{spec.optimizer.bias_lr_factor:g}"
         lines.append(f"# Biases and norms had {factor} times this rate, in a separate group.")

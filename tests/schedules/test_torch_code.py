@@ -103,3 +103,17 @@ def test_a_table_of_forms_keeps_only_the_form_that_is_used() -> None:
 @pytest.mark.parametrize("name", WITHOUT)
 def test_no_standalone_code_without_a_torch_equivalent(name: str) -> None:
     assert standalone_code(parse_spec(load_config("config", [*SETTING, f"scheduler={name}"]))) == ""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "line"),
+    [
+        ("adamw", "optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay="),
+        ("muon", "optimizer = ...  # muon with lr=0.1, weight_decay="),
+    ],
+)
+def test_the_standalone_code_names_the_optimizer(optimizer: str, line: str) -> None:
+    setting = [text for text in SETTING if not text.startswith("optimizer=")]
+    code = standalone_code(parse_spec(load_config("config", [*setting, "scheduler=cosine", f"optimizer={optimizer}"])))
+    assert line in code and "lrbench" not in code
+    compile(code, optimizer, "exec")
