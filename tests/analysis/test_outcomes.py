@@ -14,7 +14,8 @@ def test_the_confirmed_score_chooses(run: Run) -> None:
     results += [run("cosine", "confirm", trial, 1, validation=[score]) for trial, score in again.items()]
     results += [run("cosine", "final", trial, test=0.6 + 0.1 * trial) for trial in (1, 2)]
     (outcome,) = outcomes_of(results, confirm=2)["cosine"]
-    assert outcome.choice is not None and tuple(outcome.choice) == (2, pytest.approx(0.75))
+    assert outcome.choice is not None and outcome.choice.trial == 2
+    assert outcome.choice.score == pytest.approx(0.75)
     assert outcome.accuracies == {1000: pytest.approx(0.8)}
     (without,) = outcomes_of(results)["cosine"]
     assert without.choice == (1, 0.9)
