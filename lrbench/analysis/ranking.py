@@ -218,14 +218,14 @@ class Ranking:
 
     @property
     def pairs(self) -> int:
-        """The lowest number of searches, or of seeds, that a scheduler shares with the best one."""
+        """The highest number of searches or seeds that a scheduler shares with the best one."""
         if len(self.rows) < 2:
             return len(self.rows[0].values)
-        return min(row.gap_to_best.pairs for row in self.rows[1:])
+        return max(row.gap_to_best.pairs for row in self.rows[1:])
 
     @property
     def has_enough_pairs(self) -> bool:
-        """True if there are enough pairs to claim a difference."""
+        """True if some scheduler shares enough pairs with the best one to claim a difference."""
         return self.pairs >= self.needed_pairs
 
 

@@ -95,3 +95,11 @@ def test_a_search_without_final_runs_is_left_out(run: Run) -> None:
     cosine, rex = rank_schedulers(results).rows
     assert (set(cosine.values), set(rex.values)) == ({0, 1, 2}, {0, 1, 2, 3})
     assert rex.gap_to_best.pairs == 3 and rex.relation == "worse"
+
+
+def test_a_scheduler_with_few_searches_leaves_the_others_their_claims(run: Run) -> None:
+    results = searches_of(run, {"cosine": [[0.7], [0.71], [0.7]], "rex": [[0.6], [0.6], [0.61]], "step": [[0.65]]})
+    ranking = rank_schedulers(results)
+    assert ranking.has_enough_pairs
+    relations = {row.scheduler: row.relation for row in ranking.rows}
+    assert relations == {"cosine": "best", "step": "undecided", "rex": "worse"}

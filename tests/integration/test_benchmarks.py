@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,15 @@ def test_the_gpu_benchmark_without_a_gpu(tmp_path: Path, minutes: str) -> None:
     assert results["graph, quarter width, 1 at once"]["seconds a run"] > 0
     kernels = results["slowest kernels of a step, graph, µs"]
     assert kernels["all"] > max(value for name, value in kernels.items() if name != "all") > 0
+
+
+def test_the_luck_of_the_best_trials_in_the_committed_sweep() -> None:
+    """`sweeps/searches.md` has these numbers."""
+    command = [sys.executable, "-m", "scripts.benchmarks.confirmations", "sweeps/cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *leads = done.stdout.splitlines()
+    page = (ROOT / "sweeps" / "searches.md").read_text()
+    assert first == "80 searches; the confirmation changed the choice in 7"
+    for lead in leads:
+        for number in re.findall(r"[\d.]+ ± [\d.]+", lead):
+            assert number in page.replace("\n", " ")
