@@ -141,6 +141,8 @@ def _what_would_decide(ranking: Ranking, results: Sequence[TrialResult], provena
     if provenance.starts and times:
         names = sorted(times, key=lambda name: times[name])[:MAX_COMMANDS]
         command = provenance.starts[-1].command
+        if "startup_trials" not in provenance.settings:  # the folder is from lrbench 0.1, which had other defaults
+            command += " searches=1 startup_trials=1 confirm=0"
         lines = [_command(command, [best.scheduler, name], f"{unit}={needed[name]}") for name in names]
         blocks += [Text(f"The commands for {listed(names)}:"), Commands(lines)]
     return blocks
