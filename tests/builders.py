@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
 from lrbench.config.compose import load_config, parse_spec
+from lrbench.orchestration.plan import FIRST_FINAL_SEED, SEEDS_PER_SEARCH
 from lrbench.results.files import write_result
 from lrbench.results.result import Curve, TrialResult
+from lrbench.spec import NEIGHBOURS, Phase
 
 Run = Callable[..., TrialResult]
 
@@ -128,17 +131,37 @@ def sweep_folder(out: Path, results: Iterable[TrialResult], **settings: object) 
     return folder
 
 
-def searches_of(run: Run, accuracies: Mapping[str, Sequence[Sequence[float]]]) -> list[TrialResult]:
+def searches_of(
+    run: Run,
+    accuracies: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    rates: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    confirmed: Mapping[int, float] = MappingProxyType({}),
+    neighbours: Mapping[Phase, float] = MappingProxyType({}),
+) -> list[TrialResult]:
     """Return several searches per scheduler, with the test accuracies of each search's final runs.
 
     Each search has two trials and chooses the second. Its seeds are 2,000 above the last search's.
+    `rates` has the peak rates of the second trials, 0.5 if not given. `confirmed` has the
+    validation accuracy of one more run of a trial, in every search. `neighbours` has changes of the
+    test accuracy at other peak rates. Each is a run of every search, with its first final seed.
     """
     results = []
     for name, searches in accuracies.items():
         for number, values in enumerate(searches):
-            first = 2000 * number
-            found = [run(name, "search", trial, first, validation=[0.5 + 0.1 * trial]) for trial in (0, 1)]
-            found += [run(name, seed=first + 1000 + place, test=value) for place, value in enumerate(values)]
+            first, rate = SEEDS_PER_SEARCH * number, rates[name][number] if name in rates else 0.5
+            final = first + FIRST_FINAL_SEED
+            found = [run(name, "search", 0, first, validation=[0.5])]
+            found.append(run(name, "search", 1, first, validation=[0.6], lr=rate))
+            found += [
+                run(name, "confirm", trial, first + 1, validation=[value], lr=rate if trial else 0.5)
+                for trial, value in confirmed.items()
+            ]
+            found += [run(name, seed=final + place, test=value, lr=rate) for place, value in enumerate(values)]
+            found += [
+                run(name, phase, seed=final, test=values[0] + change, lr=NEIGHBOURS[phase] * rate)
+                for phase, change in neighbours.items()
+            ]
             results += [in_search(result, number) for result in found]
     return results
 

@@ -71,7 +71,24 @@ def compare_by_search(values: Sequence[Values]) -> Layout:
             estimates[first, second] = _paired(values[first], values[second])
     pooled = _pooled_means([values[place] for place in quiet], fit)
     means = [pooled[places[place]] if place in places else _own_mean(values[place]) for place in range(len(values))]
-    return Layout(estimates, [mean for mean, _ in means], [error for _, error in means], noisy)
+    intervals = [_moved(mean, level) for (mean, _), level in zip(means, level_means(values), strict=True)]
+    return Layout(estimates, intervals, [error for _, error in means], noisy)
+
+
+def level_means(values: Sequence[Values]) -> list[float]:
+    """Return the means of the schedulers, as if all had all searches.
+
+    The searches that a scheduler lacks may be easy or hard ones. The additive model tells which.
+    """
+    if len({frozenset(row) for row in values}) == 1:
+        return [float(np.mean(list(row.values()))) for row in values]
+    fit = _fit(values)
+    return [float(effect) + fit.level for effect in fit.effects]
+
+
+def _moved(interval: Interval, mean: float) -> Interval:
+    shift = mean - interval.mean
+    return Interval(mean, interval.low + shift, interval.high + shift) if shift else interval
 
 
 def _paired(values: Values, others: Values) -> Estimate:
@@ -86,6 +103,7 @@ class _Fit:
     covariance: np.ndarray  # of the effects, for a residual variance of 1
     squares: float  # the sum of the squared residuals
     freedom: int
+    level: float  # the mean effect of the searches
 
     @property
     def variance(self) -> float:
@@ -114,7 +132,8 @@ def _fit(values: Sequence[Values]) -> _Fit:
     residuals[np.abs(residuals) < 1e-12] = 0.0  # equal differences leave only rounding errors
     count = len(values)
     covariance = np.linalg.pinv(design.T @ design)[:count, :count]
-    return _Fit(effects[:count], covariance, float(residuals @ residuals), len(cells) - int(rank))
+    freedom, level = len(cells) - int(rank), float(effects[count:].mean())
+    return _Fit(effects[:count], covariance, float(residuals @ residuals), freedom, level)
 
 
 def _noisy(values: Sequence[Values]) -> list[int]:

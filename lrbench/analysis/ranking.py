@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lrbench.analysis.best_of_k import BestOf, best_of_k
-from lrbench.analysis.comparison import Layout, Values, compare_by_search, compare_by_seed
+from lrbench.analysis.comparison import Layout, Values, compare_by_search, compare_by_seed, level_means
 from lrbench.analysis.outcomes import SearchOutcome, outcomes_of
 from lrbench.analysis.statistics import (
     DEFAULT_DELTA,
@@ -245,9 +245,10 @@ def rank_schedulers(
     outcomes = outcomes_of(results, confirm)
     tested = {name: [one for one in searches if one.finals] for name, searches in outcomes.items()}
     searches = max((len(found) for found in tested.values()), default=0)
-    values = _best_first({name: _values(found, by_search=searches > 1) for name, found in tested.items() if found})
+    values = {name: _values(found, by_search=searches > 1) for name, found in tested.items() if found}
     if not values:
         raise ConfigError("must have finished final runs. Start the sweep again to train them.")
+    values = _best_first(values, by_search=searches > 1)
     baseline, names = _baseline(baseline, values), list(values)
     target = target or default_target([_finals(tested[name]) for name in names])
     layout = (compare_by_search if searches > 1 else compare_by_seed)(list(values.values()))
@@ -334,9 +335,11 @@ def _finals(outcomes: Iterable[SearchOutcome]) -> list[TrialResult]:
     return [run for outcome in outcomes for run in outcome.finals]
 
 
-def _best_first(values: Mapping[str, Values]) -> dict[str, Values]:
+def _best_first(values: Mapping[str, Values], *, by_search: bool) -> dict[str, Values]:
     """Return the values by scheduler, the highest mean first."""
-    means = {name: float(np.mean(list(by_pair.values()))) for name, by_pair in values.items()}
+    rows = list(values.values())
+    by_name = level_means(rows) if by_search else [float(np.mean(list(row.values()))) for row in rows]
+    means = dict(zip(values, by_name, strict=True))
     return {name: values[name] for name in sorted(means, key=lambda name: -means[name])}
 
 

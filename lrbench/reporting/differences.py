@@ -116,17 +116,17 @@ def _what_would_decide(ranking: Ranking, results: Sequence[TrialResult], provena
     if not undecided:
         return []
     best, unit = ranking.rows[0], "searches" if ranking.is_by_search else "final_seeds"
-    needed = {row.scheduler: pairs_to_decide(row.gap_to_best, ranking.delta) for row in undecided}
+    needed = {row.scheduler: _pairs_to_decide(row, best, ranking.delta) for row in undecided}
     times = {
-        name: _machine_seconds(ranking, results, {best.scheduler, name}, count)
-        for name, count in needed.items()
-        if count is not None
+        row.scheduler: _machine_seconds([best, row], results, count, by_search=ranking.is_by_search)
+        for row in undecided
+        if (count := needed[row.scheduler]) is not None
     }
     rows = [
         [
             row.scheduler,
             percent(row.gap_to_best.difference.mean),
-            f"{needed[row.scheduler] or f'more than {MAX_PAIRS}'}",
+            f"{needed[row.scheduler] or _no_number(row)}",
             duration(times[row.scheduler]) if row.scheduler in times else "",
         ]
         for row in undecided
@@ -148,14 +148,25 @@ def _what_would_decide(ranking: Ranking, results: Sequence[TrialResult], provena
     return blocks
 
 
-def _machine_seconds(ranking: Ranking, results: Sequence[TrialResult], names: set[str], count: int) -> float:
-    """Return the seconds of the runs that these schedulers lack for `count` searches or seeds."""
-    runs = [run for run in results if run.spec.scheduler.name in names]
-    if not ranking.is_by_search:
-        runs = [run for run in runs if run.spec.phase == "final"]
-    pairs = max(len(row.values) for row in ranking.rows if row.scheduler in names)
-    seconds = sum(run.train_seconds + run.eval_seconds for run in runs)
-    return seconds / pairs * (count - pairs)
+def _pairs_to_decide(row: Row, best: Row, delta: float) -> int | None:
+    """Return the searches or seeds that would decide, at least as many as one of the two has."""
+    count = pairs_to_decide(row.gap_to_best, delta)
+    return None if count is None else max(count, len(row.values), len(best.values))
+
+
+def _no_number(row: Row) -> str:
+    """Return why no number of searches or seeds is known to decide."""
+    return "unknown" if row.gap_to_best.pairs < 2 else f"more than {MAX_PAIRS}"
+
+
+def _machine_seconds(rows: Sequence[Row], results: Sequence[TrialResult], count: int, *, by_search: bool) -> float:
+    """Return the seconds of the runs that the schedulers lack for `count` searches or seeds."""
+    total = 0.0
+    for row in rows:
+        runs = [run for run in results if run.spec.scheduler.name == row.scheduler]
+        seconds = sum(run.train_seconds + run.eval_seconds for run in runs if by_search or run.spec.phase == "final")
+        total += seconds / len(row.values) * (count - len(row.values))
+    return total
 
 
 def _command(command: str, schedulers: Sequence[str], override: str) -> str:

@@ -90,8 +90,9 @@ def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
         )
     order = sorted(range(len(ranking.rows)), key=lambda place: test.ranks[place])
     ranks = {ranking.rows[place].scheduler: float(test.ranks[place]) for place in order}
+    pairs = "searches" if ranking.is_by_search else "seeds"
     caption = (
-        f"Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p {p_text(test.p)}. A bar joins "
+        f"Mean ranks over the {pairs}, 1 is the best. Friedman's test of equal ranks: p {p_text(test.p)}. A bar joins "
         "schedulers that do not differ significantly by Nemenyi's test. These tests use only the order, so they "
         "detect fewer differences than the paired tests."
     )

@@ -139,8 +139,9 @@ def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
         )
     if noisy := [row.scheduler for row in ranking.rows if row.is_noisy]:
         words.append(
-            f"{listed(noisy)}: the means of its searches scatter more than the means of other schedulers (F test), so "
-            "the intervals and tests use this scheduler's own deviation."
+            f"{listed(noisy)}: the means of {'its' if len(noisy) == 1 else 'their'} searches scatter more than the "
+            "means of other schedulers (F test), so the intervals and tests use "
+            f"{'this' if len(noisy) == 1 else 'each'} scheduler's own deviation."
         )
     if any(row.diverged for row in ranking.rows):
         chance = percent(ranking.rows[0].runs[0].chance_accuracy)
@@ -170,10 +171,13 @@ def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
 
 def _meaning_of_the_mean(ranking: Ranking) -> str:
     if ranking.is_by_search:
+        adjusted = ""
+        if len({frozenset(row.values) for row in ranking.rows}) > 1:
+            adjusted = " If a scheduler lacks searches, its mean is adjusted: the others show how easy these were."
         return (
             f"Mean test accuracy over up to {ranking.searches} independent searches, each with final runs of its "
             "choice, and its 95 % interval. The interval covers both the luck of a search and the luck of the seeds, "
-            "so the claims are about schedulers that are tuned by such a search."
+            f"so the claims are about schedulers that are tuned by such a search.{adjusted}"
         )
     return (
         "Mean test accuracy of the final runs, with its 95 % interval by Student's t over the seeds. There was one "

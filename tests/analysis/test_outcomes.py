@@ -45,6 +45,44 @@ def test_neighbours_belong_to_the_choice(run: Run) -> None:
     assert row.robustness.double == pytest.approx(0.05)
 
 
+def test_a_final_run_of_an_earlier_choice_does_not_count(run: Run) -> None:
+    """Trial 2 was chosen once. Trial 0 is the default, whose final runs are kept apart."""
+    results = searches_of(run, {"cosine": [[0.7], [0.8]]})
+    results += [
+        in_search(run("cosine", trial=trial, seed=3000, test=value), 1) for trial, value in ((0, 0.2), (2, 0.1))
+    ]
+    _, second = outcomes_of(results)["cosine"]
+    assert (second.number, second.choice) == (1, (1, 0.6))
+    assert (second.accuracies, second.default_accuracies) == ({3000: 0.8}, {3000: 0.2})
+
+
+def test_the_latest_of_two_runs_with_a_seed_counts(run: Run) -> None:
+    results = [*searches_of(run, {"cosine": [[0.7]]}), run("cosine", test=0.8)]
+    (outcome,) = outcomes_of(results)["cosine"]
+    assert outcome.accuracies == {1000: 0.8}
+
+
+def test_each_search_has_its_own_seeds_and_confirmed_choice(run: Run) -> None:
+    """(0.6 + 0.2) / 2 is below (0.5 + 0.5) / 2, so all searches choose the default."""
+    results = searches_of(run, {"cosine": [[0.7], [0.7], [0.7]]}, confirmed={0: 0.5, 1: 0.2})
+    outcomes = outcomes_of(results, confirm=2)["cosine"]
+    assert [outcome.choice for outcome in outcomes] == [(0, 0.5)] * 3
+    assert [[run.spec.seed for run in outcome.search] for outcome in outcomes] == [[0, 0], [2000, 2000], [4000, 4000]]
+    assert [[run.spec.seed for run in one.confirmation] for one in outcomes] == [[1, 1], [2001, 2001], [4001, 4001]]
+    assert [outcome.finals for outcome in outcomes] == [[], [], []]
+
+
+def test_robustness_is_the_mean_over_the_searches(run: Run) -> None:
+    """Each run is compared with the final run of its search and seed."""
+    accuracies = {"cosine": [[0.70, 0.1], [0.72, 0.1]]}
+    results = searches_of(run, accuracies, rates={"cosine": [0.4, 0.8]}, neighbours={"half_rate": -0.02})
+    results.append(in_search(run("cosine", "double_rate", seed=3000, test=0.62, lr=1.6), 1))
+    results.append(in_search(run("cosine", "double_rate", seed=3002, test=0.0, lr=1.6), 1))  # without a final run
+    (row,) = rank_schedulers(results).rows
+    assert row.robustness.half == pytest.approx(-0.02)
+    assert row.robustness.double == pytest.approx(0.62 - 0.72)
+
+
 def test_the_values_of_a_ranking_are_the_means_of_searches(run: Run) -> None:
     accuracies = {
         "cosine": [[0.70, 0.72], [0.71, 0.73], [0.72, 0.74]],
@@ -60,6 +98,34 @@ def test_the_values_of_a_ranking_are_the_means_of_searches(run: Run) -> None:
     # Each search of cosine has the squares 2 * 0.01**2 around its mean, and one degree of freedom.
     half_width = 3.1824 * (0.0002 / 2) ** 0.5
     assert cosine.configuration.half_width == pytest.approx(half_width, abs=1e-5)
+
+
+def test_a_difference_by_search_by_hand(run: Run) -> None:
+    """The differences 0.09, 0.1 and 0.11 have a deviation of 0.01, and t(0.975, 2) is 4.3027."""
+    ranking = rank_schedulers(searches_of(run, {"cosine": [[0.70], [0.72], [0.74]], "rex": [[0.61], [0.62], [0.63]]}))
+    gap = ranking.rows[1].gap_to_best
+    half_width = 4.3027 * 0.01 / 3**0.5
+    assert gap.difference == pytest.approx((0.1, 0.1 - half_width, 0.1 + half_width), abs=1e-5)
+    assert (gap.estimate.freedom, gap.pairs) == (2, 3)
+    assert [row.ranks for row in ranking.rows] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("rex", "p_apart", "relation"),
+    [([[0.698], [0.72], [0.739]], 0.037, "equal"), ([[0.669], [0.719], [0.769]], 0.459, "undecided")],
+)
+def test_equality_by_search_needs_little_scatter(
+    run: Run, rex: list[list[float]], p_apart: float, relation: str
+) -> None:
+    """The differences are 0.002, 0 and 0.001, or 0.031, 0.001 and -0.029. Their means are equal.
+
+    So 0.003 is 3.46 or 0.115 errors above the mean. The p-values are with 2 degrees of freedom.
+    """
+    accuracies = {"cosine": [[0.70], [0.72], [0.74]], "rex": rex}
+    cosine, other = rank_schedulers(searches_of(run, accuracies), delta=0.003).rows
+    assert (cosine.scheduler, other.relation) == ("cosine", relation)
+    assert other.gap_to_best.difference.mean == pytest.approx(0.001)
+    assert other.gap_to_best.p_apart == pytest.approx(p_apart, abs=1e-3)
 
 
 def test_two_searches_claim_nothing(run: Run) -> None:
@@ -103,3 +169,19 @@ def test_a_scheduler_with_few_searches_leaves_the_others_their_claims(run: Run) 
     assert ranking.has_enough_pairs
     relations = {row.scheduler: row.relation for row in ranking.rows}
     assert relations == {"cosine": "best", "step": "undecided", "rex": "worse"}
+
+
+def test_easy_searches_alone_do_not_make_the_best(run: Run) -> None:
+    """Step has only the three easy searches. There it is 2 points behind, in spite of its mean."""
+    accuracies = {
+        "cosine": [[0.80], [0.70], [0.701], [0.50], [0.501], [0.50]],
+        "rex": [[0.50], [0.401], [0.40], [0.201], [0.20], [0.20]],
+        "step": [[0.78], [0.68], [0.681]],
+    }
+    rows = rank_schedulers(searches_of(run, accuracies)).rows
+    assert [(row.scheduler, row.relation) for row in rows] == [
+        ("cosine", "best"),
+        ("step", "worse"),
+        ("rex", "worse"),
+    ]
+    assert rows[1].mean.mean == pytest.approx(rows[0].mean.mean - 0.02)

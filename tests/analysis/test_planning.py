@@ -36,3 +36,14 @@ def test_no_plan_without_a_scatter_or_within_reach() -> None:
     assert pairs_to_decide(single, 0.3) is None
     assert pairs_to_decide(_test(0.15, 100.0, 4), 0.3) is None
     assert (pairs_to_decide(_test(0.15, 1.0, 4), 0.3) or MAX_PAIRS) < MAX_PAIRS
+
+
+def test_a_plan_has_the_pairs_that_a_claim_needs() -> None:
+    """Two pairs with a large difference would need three, but six seeds are needed for a claim."""
+    (test,) = holm_tests([Estimate(1.0, 0.1, 1, 2)], delta=0.3, needed=6)
+    assert pairs_to_decide(test, 0.3) == 6
+
+
+def test_one_pair_gives_no_plan_even_with_a_shared_deviation() -> None:
+    (test,) = holm_tests([Estimate(1.0, 0.5, 4, 1)], delta=0.3, needed=3)
+    assert pairs_to_decide(test, 0.3) is None

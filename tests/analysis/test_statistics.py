@@ -136,6 +136,23 @@ def test_equality_is_shown_by_two_one_sided_tests() -> None:
         assert statistics.p_apart(statistics.paired_estimate(values), delta) == pytest.approx(max(above, below))
 
 
+def test_equality_without_variance() -> None:
+    for mean, p in ((0.1, 0), (-0.1, 0), (0.3, 1), (-0.4, 1)):
+        assert statistics.p_apart(statistics.Estimate(mean, 0.0, 5, 6), 0.3) == p
+    assert statistics.p_apart(statistics.paired_estimate(np.array([0.1])), 0.3) == 1
+
+
+def test_a_pooled_interval_by_hand() -> None:
+    # squares 2 and 8 around the means 2 and 5 of two samples, so the variance is 10 / 2 with 2
+    # degrees of freedom: 5 -+ 4.3027 * sqrt(5 / 2)
+    samples = [np.array([1.0, 3.0]), np.array([3.0, 7.0])]
+    half_width = 4.3027 * 2.5**0.5
+    assert statistics.pooled_interval(5, 2, samples) == pytest.approx((5, 5 - half_width, 5 + half_width), abs=1e-3)
+    mean, low, high = statistics.pooled_interval(5, 1, [np.array([1.0]), np.array([3.0])])
+    assert mean == 5
+    assert np.isnan([low, high]).all()
+
+
 @pytest.mark.parametrize(
     ("mean", "deviation", "verdict"),
     [
