@@ -164,7 +164,7 @@ class SearchPipeline:
     def _ask(self) -> list[TrialSpec]:
         """Sample the next trial, and return its runs."""
         number = len(self._values)
-        self._values.append(self.study.ask(number))
+        self._values.append(self.study.ask(number, self._n_told))
         self._first_with_values.setdefault(tuple(self._values[number].items()), number)
         seeds = self._settings.trial_seeds(self.number)
         return [self._spec(self.cfg, number, seed=seed, phase="search") for seed in seeds]

@@ -4,9 +4,10 @@ import ast
 import inspect
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lrbench.config.formula import CONSTANTS
 from lrbench.config.targets import locate
 from lrbench.schedules.table import own_optimizer
 from lrbench.schedules.torch_scheduler import FORMULA_ARGUMENTS, scheduler_steps
@@ -17,9 +18,12 @@ MAX_WIDTH = 100  # characters of a line
 
 
 def torch_code(spec: TrialSpec) -> str:
-    """Return the code that makes the scheduler of `spec`, or an empty text if torch cannot."""
+    """Return the code that makes the scheduler of `spec`, or an empty text if torch cannot.
+
+    Nothing outside torch and lrbench is imported, because a spec may come from anyone.
+    """
     target, steps = spec.scheduler.target, scheduler_steps(spec)
-    if target.startswith("torch."):
+    if all(inner.startswith("torch.optim.lr_scheduler.") for inner in (target, *_targets_inside(spec.scheduler.args))):
         return "scheduler = " + _scheduler_call({"_target_": target, "args": spec.scheduler.args}, spec)
     if target.startswith("lrbench.factors.") and not own_optimizer(target):
         args = [f"{name}={_literal(value)}" for name, value in spec.scheduler.args.items()]
@@ -27,6 +31,17 @@ def torch_code(spec: TrialSpec) -> str:
         function = f"lambda step: factor[min(step, {steps - 1})]"
         return f"factor = {factor}\nscheduler = lr_scheduler.LambdaLR(optimizer, {function})"
     return ""
+
+
+def _targets_inside(node: Any) -> Iterator[str]:
+    """Yield the targets of a scheduler's members, and of their members."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _targets_inside(item)
 
 
 def standalone_code(spec: TrialSpec) -> str:
@@ -54,15 +69,16 @@ def standalone_code(spec: TrialSpec) -> str:
         lines.append(f"optimizer = ...  # {spec.optimizer.name} with {', '.join(texts)}")
     if spec.optimizer.bias_lr_factor != 1:
         factor = f"{spec.optimizer.bias_lr_factor:g}"
-        lines.append(f"# Biases and norms had {factor} times this rate, in a separate group.")
+        lines.append(f"# Biases and norms had {factor} times this rate and {factor} times less weight decay.")
     return "\n".join([*imports, "", *lines, scheduler, "", *_loop(spec)])
 
 
 def _loop(spec: TrialSpec) -> list[str]:
     """Return the lines of a training loop that steps the scheduler as lrbench does."""
+    smoothing = f", label_smoothing={spec.train.label_smoothing}" if spec.train.label_smoothing else ""
     step = [
         "optimizer.zero_grad()",
-        "torch.nn.functional.cross_entropy(model(images), labels).backward()",
+        f"torch.nn.functional.cross_entropy(model(images), labels{smoothing}).backward()",
         "optimizer.step()",
     ]
     after = "scheduler.step()"
@@ -137,7 +153,7 @@ def _scheduler_call(node: Mapping[str, Any], spec: TrialSpec) -> str:
     }
     members = [_indented(_scheduler_call(member, spec)) for member in args.pop("schedulers", [])]
     texts = [
-        f"{name}={_formula(value, spec) if name in FORMULA_ARGUMENTS else _literal(value)}"
+        f"{name}={_formula(name, str(value), spec) if name in FORMULA_ARGUMENTS else _literal(value)}"
         for name, value in args.items()
     ]
     first = ["optimizer"]
@@ -162,19 +178,33 @@ def _literal(value: object) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-def _formula(text: str, spec: TrialSpec) -> str:
-    """Return a formula of the config as a lambda."""
-    steps = f"{spec.train.total_steps}"
+def _formula(argument: str, text: str, spec: TrialSpec) -> str:
+    """Return a formula of the config as a lambda of the number that torch passes."""
+    train, parameter = spec.train, "x" if FORMULA_ARGUMENTS[argument] == "x" else "step"
     names = {
-        "progress": f"step / {steps}",
-        "epoch": f"step / {spec.train.steps_per_epoch}",
-        "total_steps": steps,
-        "scheduler_steps": steps,
+        "total_steps": f"{train.total_steps}",
+        "total_epochs": f"{train.epochs!r}",
+        "scheduler_steps": f"{scheduler_steps(spec)}",
+        **{name: f"math.{name}" for name in CONSTANTS},
+        **{name: repr(value) for name, value in spec.scheduler.knobs.items()},
     }
-    names |= {name: repr(value) for name, value in spec.scheduler.knobs.items()}
+    if parameter == "step":  # torch counts the steps of the scheduler, which may be epochs
+        step = "step" if spec.scheduler.interval == "step" else f"(step * {train.steps_per_epoch})"
+        names |= {
+            "step": step,
+            "epoch": f"{step} / {train.steps_per_epoch}",
+            "progress": f"{step} / {train.total_steps}",
+        }
 
     class Replace(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> ast.AST:  # the name that ast calls
             return ast.parse(names[node.id], mode="eval").body if node.id in names else node
 
-    return f"lambda step: {ast.unparse(Replace().visit(ast.parse(text, mode='eval')))}"
+        def visit_Call(self, node: ast.Call) -> ast.AST:  # the name that ast calls
+            assert isinstance(node.func, ast.Name)  # because Formula has no other calls
+            if hasattr(math, node.func.id):
+                node.func = ast.Name(f"math.{node.func.id}", ast.Load())
+            node.args = [self.visit(arg) for arg in node.args]
+            return node
+
+    return f"lambda {parameter}: {ast.unparse(Replace().visit(ast.parse(text, mode='eval')))}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lrbench.search.components import build_pruner, build_sampler
 from lrbench.search.space import Space
@@ -34,8 +34,8 @@ class Study:
     """The trials of one scheduler, numbered from 0.
 
     `known` has the values of trials that are fixed: those with results, and the default
-    configuration. The values of any other trial depend only on the seed and on the scores told
-    before it, in the order of the trials.
+    configuration. The values of any other trial depend only on the seed and on the scores of the
+    trials that were finished when it was asked for, in the order of the trials.
     """
 
     def __init__(
@@ -52,8 +52,12 @@ class Study:
         self._space, self._known, self._sampler, self._seed = space, known, sampler, seed
         self._trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
 
-    def ask(self, number: int) -> dict[str, Value]:
-        """Return the values of a trial by config key. A trial keeps its values."""
+    def ask(self, number: int, finished: int | None = None) -> dict[str, Value]:
+        """Return the values of a trial by config key. A trial keeps its values.
+
+        The sampler sees the scores of the first `finished` trials. An earlier start may have told
+        the study more of them; then the trial is the same as without that start.
+        """
         if number < len(self._trials) and self._trials[number].state.is_finished():
             return dict(self._trials[number].params)
         self._study.sampler = build_sampler(self._sampler, self._seed, number)
@@ -62,14 +66,29 @@ class Study:
         else:
             if number in self._known and number == len(self._trials):
                 self._study.enqueue_trial(dict(self._known[number]))
+            elif finished is not None and any(trial.state.is_finished() for trial in self._trials[finished:]):
+                self._study.enqueue_trial(self._sampled_after(number, finished))
             trial = self._study.ask()
         assert trial.number == number
+        values = self._suggest(trial)
+        self._trials[number:] = self._study.get_trials(deepcopy=False)[number:]
+        return values
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for key, parameter in self._space.items():
             if parameter.applies(values):
                 values[key] = parameter.suggest(trial, key)
-        self._trials[number:] = self._study.get_trials(deepcopy=False)[number:]
         return values
+
+    def _sampled_after(self, number: int, finished: int) -> dict[str, Value]:
+        """Return the values that the sampler draws while only the first trials are finished."""
+        study = optuna.create_study(direction="maximize", sampler=build_sampler(self._sampler, self._seed, number))
+        study.add_trials(self._trials[:finished])
+        for trial in self._trials[finished:number]:
+            running = create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+            study.add_trial(running)
+        return self._suggest(study.ask())
 
     def tell(
         self, number: int, score: float | None, *, pruned: bool = False, evaluations: Sequence[float] = ()

@@ -232,3 +232,17 @@ def test_each_search_is_what_a_sweep_with_a_seed_2000_higher_would_do(tmp_path: 
     assert [spec.model_copy(update={"search": 0}) for spec in _train(second, _rate)[0]] == alone
     seeds = {spec.seed for spec in _train(first, _rate)[0]}
     assert seeds == {0, 1, 1000, 1001} and seeds.isdisjoint(spec.seed for spec in alone)
+
+
+@pytest.mark.parametrize("startup", [1, 4])
+@pytest.mark.parametrize("first", [2, 5, 6])
+def test_trials_that_are_added_later_are_the_same_as_at_once(tmp_path: Path, startup: int, first: int) -> None:
+    """The first start has told the study all of its scores, more than a sampler may use at once."""
+    overrides = (f"startup_trials={startup}", "sampler.args.n_startup_trials=2", "final_seeds=1")
+    at_once, _ = _train(_pipeline(tmp_path / "once", "n_trials=12", *overrides), _rate)
+    before, _ = _train(_pipeline(tmp_path / "later", f"n_trials={first}", *overrides), _rate)
+    later = _pipeline(tmp_path / "later", "n_trials=12", *overrides)
+    after, _ = _train(later, _rate)
+    assert _of_phase(after, "search") == _of_phase(at_once, "search")
+    assert _of_phase(before, "search") == [spec for spec in _of_phase(after, "search") if spec.trial_number < first]
+    assert len(later.study.scored_trials()) == 12

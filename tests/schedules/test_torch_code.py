@@ -73,20 +73,67 @@ def test_the_standalone_code_has_the_rates_of_the_table(name: str) -> None:
     np.testing.assert_allclose(batches.rates, schedule_table(spec).lr, rtol=0, atol=1e-12 * PEAK)
 
 
-def test_the_standalone_code_steps_the_scheduler_once_per_epoch() -> None:
-    spec = parse_spec(load_config("config", [*SETTING, "scheduler=step", "scheduler.interval=epoch"]))
+FORMULAS = [
+    'scheduler.args.lr_lambda="0.5 * (1 + cos(pi * progress))"',
+    'scheduler.args.lr_lambda="0.9 ** floor(epoch) * exp(-total_epochs / 100)"',
+    'scheduler.args.lr_lambda="max(0.1, 1 - step / total_steps) ** sqrt(e) * abs(-1)"',
+    'scheduler.args.lr_lambda="final ** (epoch / total_epochs) if scheduler_steps > 5 else 0.5"',
+]
+
+
+def _rates_by_epoch(*overrides: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rates of the standalone code, which loops over epochs, and those in the table."""
+    spec = parse_spec(load_config("config", [*SETTING, "scheduler.interval=epoch", *overrides]))
     names: dict[str, Any] = {"model": torch.nn.Linear(3, 2)}
-    per_epoch, rates = spec.train.steps_per_epoch, list[float]()
+    rates = list[float]()
 
     class Batches:
         def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            batches = _Recording(names, per_epoch)
+            batches = _Recording(names, spec.train.steps_per_epoch)
             yield from batches
             rates.extend(batches.rates)
 
     names["batches"] = Batches()
     exec(standalone_code(spec), names)
-    np.testing.assert_allclose(rates, schedule_table(spec).lr, rtol=0, atol=1e-12 * PEAK)
+    return np.array(rates), schedule_table(spec).lr
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*WITHOUT, "plateau")])
+def test_the_standalone_code_steps_the_scheduler_once_per_epoch(name: str) -> None:
+    rates, table = _rates_by_epoch(f"scheduler={name}", "train.epochs=12")
+    np.testing.assert_allclose(rates, table, rtol=0, atol=1e-12 * PEAK)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_every_name_and_function_of_a_formula_has_code(formula: str, interval: str) -> None:
+    spec = parse_spec(
+        load_config(
+            "config", [*SETTING, "scheduler=lambda", f"scheduler.interval={interval}", "train.epochs=10", formula]
+        )
+    )
+    names: dict[str, Any] = {"model": torch.nn.Linear(3, 2)}
+    code = standalone_code(spec).partition("\nfor ")[0]
+    exec(code, names)
+    factor = names["scheduler"].lr_lambdas[0]
+    per_call = 1 if interval == "step" else spec.train.steps_per_epoch
+    table = schedule_table(spec).lr / PEAK
+    steps = range(0, spec.train.total_steps, per_call)
+    np.testing.assert_allclose([factor(place) for place in range(len(steps))], table[list(steps)], atol=1e-12)
+
+
+def test_the_scale_function_of_a_cycle_keeps_its_parameter() -> None:
+    setting = [*SETTING, "scheduler=cyclic", "scheduler.args.scale_fn=0.9 ** x", "scheduler.args.scale_mode=cycle"]
+    code = standalone_code(parse_spec(load_config("config", setting)))
+    assert "scale_fn=lambda x: 0.9 ** x" in code
+
+
+def test_members_outside_of_torch_have_no_code_and_are_not_imported() -> None:
+    """The spec in a result file may come from anyone."""
+    spec = parse_spec(load_config("config", [*SETTING, "scheduler=chained"]))
+    foreign = {"_target_": "lrbench_test_nowhere.MyLR", "args": {}}
+    scheduler = spec.scheduler.model_copy(update={"args": {"schedulers": [foreign]}})
+    assert standalone_code(spec.model_copy(update={"scheduler": scheduler})) == ""
 
 
 def test_the_standalone_code_of_plateau_says_when_to_step() -> None:
