@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.sparse.csgraph import connected_components
 
-from lrbench.analysis.statistics import LEVEL, Estimate, Interval, paired_estimate, t_interval
+from lrbench.analysis.statistics import LEVEL, NO_ESTIMATE, Estimate, Interval, paired_estimate, t_interval
 
 Values = Mapping[int, float]  # the value of a scheduler by block: by search, or by seed
 
@@ -71,19 +72,21 @@ def compare_by_search(values: Sequence[Values]) -> Layout:
             estimates[first, second] = _paired(values[first], values[second])
     pooled = _pooled_means([values[place] for place in quiet], fit)
     means = [pooled[places[place]] if place in places else _own_mean(values[place]) for place in range(len(values))]
-    intervals = [_moved(mean, level) for (mean, _), level in zip(means, level_means(values), strict=True)]
+    intervals = [_moved(mean, level) for (mean, _), level in zip(means, adjusted_means(values), strict=True)]
     return Layout(estimates, intervals, [error for _, error in means], noisy)
 
 
-def level_means(values: Sequence[Values]) -> list[float]:
+def adjusted_means(values: Sequence[Values]) -> list[float]:
     """Return the means of the schedulers, as if all had all searches.
 
     The searches that a scheduler lacks may be easy or hard ones. The additive model tells which.
+    Without a chain of shared searches between all schedulers, nothing tells, and the means are
+    plain.
     """
-    if len({frozenset(row) for row in values}) == 1:
-        return [float(np.mean(list(row.values()))) for row in values]
     fit = _fit(values)
-    return [float(effect) + fit.level for effect in fit.effects]
+    if len({frozenset(row) for row in values}) == 1 or len(set(fit.groups)) > 1:
+        return [float(np.mean(list(row.values()))) for row in values]
+    return [float(level) for level in fit.levels]
 
 
 def _moved(interval: Interval, mean: float) -> Interval:
@@ -97,24 +100,31 @@ def _paired(values: Values, others: Values) -> Estimate:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The additive model of schedulers and searches, fitted by least squares."""
+    """The additive model of schedulers and searches, fitted by least squares.
 
-    effects: np.ndarray
-    covariance: np.ndarray  # of the effects, for a residual variance of 1
+    `levels` are the means of the schedulers over all searches, and `covariance` is their covariance
+    for a residual variance of 1. Schedulers of different `groups` share no search, and no chain of
+    others links them, so their difference is unknown.
+    """
+
+    levels: np.ndarray
+    covariance: np.ndarray
+    groups: Sequence[int]
     squares: float  # the sum of the squared residuals
     freedom: int
-    level: float  # the mean effect of the searches
 
     @property
     def variance(self) -> float:
+        """The variance of a residual, NaN without degrees of freedom."""
         return self.squares / self.freedom if self.freedom else math.nan
 
     def difference(self, first: int, second: int, shared: int) -> Estimate:
+        """Return the difference of two schedulers, which share so many searches."""
+        if self.groups[first] != self.groups[second]:
+            return NO_ESTIMATE
         covariance = self.covariance
         factor = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
-        mean = round(
-            float(self.effects[first] - self.effects[second]), 12
-        )  # equal schedulers differ by rounding errors
+        mean = round(float(self.levels[first] - self.levels[second]), 12)  # without rounding errors
         return Estimate(mean, math.sqrt(max(0.0, self.variance * factor)), self.freedom, shared)
 
 
@@ -130,10 +140,13 @@ def _fit(values: Sequence[Values]) -> _Fit:
     effects, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
     residuals = observed - design @ effects
     residuals[np.abs(residuals) < 1e-12] = 0.0  # equal differences leave only rounding errors
-    count = len(values)
-    covariance = np.linalg.pinv(design.T @ design)[:count, :count]
-    freedom, level = len(cells) - int(rank), float(effects[count:].mean())
-    return _Fit(effects[:count], covariance, float(residuals @ residuals), freedom, level)
+    squared = design.T @ design
+    # The mean of a scheduler is its effect plus the mean effect of the searches.
+    to_levels = np.hstack([np.eye(len(values)), np.full((len(values), len(searches)), 1 / len(searches))])
+    groups = connected_components(squared)[1][: len(values)]
+    covariance = to_levels @ np.linalg.pinv(squared) @ to_levels.T
+    squares, freedom = float(residuals @ residuals), len(cells) - int(rank)
+    return _Fit(to_levels @ effects, covariance, groups.tolist(), squares, freedom)
 
 
 def _noisy(values: Sequence[Values]) -> list[int]:
@@ -178,13 +191,15 @@ def _pooled_means(values: Sequence[Values], fit: _Fit) -> list[tuple[Interval, f
         return [_own_mean(row) for row in values]
     variance, share = spread / blocks, (len(rows) - 1) / len(rows)
     by_search = max(0.0, variance - share * fit.variance)  # the part of the mean square of searches
-    searches = max(map(len, rows))
+    searches = len({search for row in values for search in row})
     squares = (share * fit.variance) ** 2 / fit.freedom + by_search**2 / (searches - 1)
     freedom = variance**2 / squares if squares else math.inf
     quantile = float(stats.t.isf(LEVEL / 2, freedom))
     intervals = []
-    for row in rows:
-        mean, error = float(row.mean()), math.sqrt(variance / len(row))
+    for row, factor in zip(rows, np.diag(fit.covariance), strict=True):
+        # In a balanced layout, the factor is 1 / searches, and the sum is variance / searches.
+        squared_error = fit.variance * factor + (variance - fit.variance) / searches
+        mean, error = float(row.mean()), math.sqrt(squared_error if squared_error > 0 else fit.variance * factor)
         intervals.append((Interval(mean, mean - quantile * error, mean + quantile * error), error))
     return intervals
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lrbench.analysis.best_of_k import BestOf, best_of_k
-from lrbench.analysis.comparison import Layout, Values, compare_by_search, compare_by_seed, level_means
+from lrbench.analysis.comparison import Layout, Values, adjusted_means, compare_by_search, compare_by_seed
 from lrbench.analysis.outcomes import SearchOutcome, outcomes_of
 from lrbench.analysis.statistics import (
     DEFAULT_DELTA,
@@ -336,11 +336,15 @@ def _finals(outcomes: Iterable[SearchOutcome]) -> list[TrialResult]:
 
 
 def _best_first(values: Mapping[str, Values], *, by_search: bool) -> dict[str, Values]:
-    """Return the values by scheduler, the highest mean first."""
-    rows = list(values.values())
-    by_name = level_means(rows) if by_search else [float(np.mean(list(row.values()))) for row in rows]
+    """Return the values by scheduler, the highest mean first.
+
+    Schedulers with too few values for a claim are the last, so that the luck of one search does not
+    make the best scheduler.
+    """
+    rows, needed = list(values.values()), _needed(by_search=by_search)
+    by_name = adjusted_means(rows) if by_search else [float(np.mean(list(row.values()))) for row in rows]
     means = dict(zip(values, by_name, strict=True))
-    return {name: values[name] for name in sorted(means, key=lambda name: -means[name])}
+    return {name: values[name] for name in sorted(means, key=lambda name: (len(values[name]) < needed, -means[name]))}
 
 
 def _gains_over(

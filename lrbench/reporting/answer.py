@@ -55,7 +55,8 @@ def _related(ranking: Ranking, relation: Relation) -> list[Row]:
 
 
 def _name(row: Row, *, with_gap: bool) -> str:
-    notes = [percent(row.gap_to_best.difference.mean)] if with_gap else []
+    gap = percent(row.gap_to_best.difference.mean)
+    notes = [gap] if with_gap and gap else []
     notes += [f"{row.diverged} diverged"] if row.diverged else []
     return f"{row.scheduler} ({', '.join(notes)})" if notes else row.scheduler
 

@@ -94,3 +94,28 @@ def test_one_search_claims_differences_of_equal_schedulers() -> None:
 def test_a_point_of_difference_is_found() -> None:
     assert power(SMALL, Design(4, 5, 3, 2), schedulers=9, repeats=40) > 0.65
     assert power(ACCURATE, Design(4, 5, 3, 2), schedulers=9, repeats=40) > 0.9
+
+
+def test_the_difference_of_schedulers_without_a_chain_of_shared_searches_is_unknown() -> None:
+    layout = compare_by_search([{0: 1.0, 1: 2.0, 2: 1.5}, {0: 2.0, 1: 2.5, 2: 2.5}, {3: 9.0, 4: 8.0, 5: 7.0}])
+    assert layout.difference(0, 1).pairs == 3
+    assert layout.difference(2, 0).freedom == 0 and np.isnan(layout.difference(2, 0).mean)
+    assert [mean.mean for mean in layout.means] == pytest.approx([1.5, 7 / 3, 8])
+
+
+def test_a_chain_of_shared_searches_gives_a_difference() -> None:
+    """The first and the last share no search. Both share two with the second."""
+    layout = compare_by_search([{0: 2.0, 1: 3.0}, {0: 1.0, 1: 2.0, 2: 5.0, 3: 4.0}, {2: 7.0, 3: 6.0}])
+    assert layout.difference(2, 0).mean == pytest.approx(1) and layout.difference(2, 0).pairs == 0
+
+
+def test_the_mean_of_a_scheduler_with_fewer_searches_has_a_larger_error() -> None:
+    rng, wide, covered = np.random.default_rng(2), [], []
+    for _ in range(300):
+        values = 0.5 * rng.normal(size=(1, 6)) + rng.normal(size=(5, 6))
+        rows = [dict(enumerate(row)) for row in values.tolist()]
+        rows[0] = {search: rows[0][search] for search in (0, 1)}
+        layout = compare_by_search(rows)
+        wide.append(layout.errors[0] > 1.3 * layout.errors[1])
+        covered.append(layout.means[0].low < 0 < layout.means[0].high)
+    assert np.mean(wide) > 0.95 and np.mean(covered) == pytest.approx(0.95, abs=0.03)

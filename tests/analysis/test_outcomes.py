@@ -185,3 +185,12 @@ def test_easy_searches_alone_do_not_make_the_best(run: Run) -> None:
         ("rex", "worse"),
     ]
     assert rows[1].mean.mean == pytest.approx(rows[0].mean.mean - 0.02)
+
+
+def test_one_lucky_search_does_not_make_the_best(run: Run) -> None:
+    results = searches_of(run, {"cosine": [[0.7], [0.71], [0.7]], "rex": [[0.6], [0.6], [0.61]], "sine": [[0.9]]})
+    assert [(row.scheduler, row.relation) for row in rank_schedulers(results).rows] == [
+        ("cosine", "best"),
+        ("rex", "worse"),
+        ("sine", "undecided"),
+    ]
