@@ -51,7 +51,8 @@ class PairedTest(NamedTuple):
 
     `p` is the p-value of no difference, and `p_apart` of a difference of at least delta (two
     one-sided tests). Both are corrected by Holm for the other tests of the same family. `level` is
-    the level of the interval. With fewer than `needed` pairs, the test claims nothing.
+    the level of the first, and of the interval. `level_apart` is the level of the second. With
+    fewer than `needed` pairs, the test claims nothing.
     """
 
     difference: Interval
@@ -61,6 +62,7 @@ class PairedTest(NamedTuple):
     level: float = LEVEL
     estimate: Estimate = NO_ESTIMATE
     needed: int = MIN_PAIRS
+    level_apart: float = LEVEL
 
     @property
     def significant(self) -> bool:
@@ -97,27 +99,28 @@ def t_interval(values: np.ndarray, level: float = LEVEL) -> Interval:
     >>> t_interval(np.array([1.0, 2.0, 3.0]))  # 2 -+ 4.303 * 1 / sqrt(3)
     Interval(mean=2.0, low=-0.484..., high=4.484...)
     """
-    return _around(values, level, 1 / len(values))
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half_width = float(stats.t.isf(level / 2, len(values) - 1) * stats.sem(values))
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
-def t_prediction(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """Return the mean of `values`, shape (n,), and the interval for one more such value.
+def pooled_interval(mean: float, factor: float, samples: Sequence[np.ndarray]) -> Interval:
+    """Return a mean and its 95 % interval, from the variance within `samples`.
 
-    The interval misses that value with probability `level`.
+    The variance of the error is `factor` times the variance within the samples: 1 / n for a mean of
+    n values, and 1 + 1 / n for one more value beside them. The ends are NaN if no sample has two
+    values.
 
-    >>> t_prediction(np.array([1.0, 2.0, 3.0]))  # 2 -+ 4.303 * 1 * sqrt(1 + 1 / 3)
+    >>> pooled_interval(2.0, 1 + 1 / 3, [np.array([1.0, 2.0, 3.0])])  # 2 -+ 4.303 * sqrt(4 / 3)
     Interval(mean=2.0, low=-2.968..., high=6.968...)
     """
-    return _around(values, level, 1 + 1 / len(values))
-
-
-def pooled_interval(mean: float, n: int, samples: Sequence[np.ndarray]) -> Interval:
-    """Return the 95 % interval of a mean of `n` values whose variance is that within `samples`."""
     freedom = sum(len(sample) - 1 for sample in samples)
     if not freedom:
         return Interval(mean, math.nan, math.nan)
     variance = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples) / freedom
-    half_width = float(stats.t.isf(LEVEL / 2, freedom)) * math.sqrt(variance / n)
+    half_width = float(stats.t.isf(LEVEL / 2, freedom)) * math.sqrt(variance * factor)
     return Interval(mean, mean - half_width, mean + half_width)
 
 
@@ -179,10 +182,19 @@ def holm_tests(
     if the corrected p-value is below LEVEL.
     """
     adjusted, levels = holm(np.array([p_value(estimate) for estimate in estimates]))
-    apart, _ = holm(np.array([p_apart(estimate, delta) for estimate in estimates]))
+    apart, apart_levels = holm(np.array([p_apart(estimate, delta) for estimate in estimates]))
     return [
-        PairedTest(_interval(estimate, level), float(p), estimate.pairs, float(p_far), float(level), estimate, needed)
-        for estimate, p, p_far, level in zip(estimates, adjusted, apart, levels, strict=True)
+        PairedTest(
+            difference=_interval(estimate, levels[place]),
+            p=float(adjusted[place]),
+            pairs=estimate.pairs,
+            p_apart=float(apart[place]),
+            level=float(levels[place]),
+            estimate=estimate,
+            needed=needed,
+            level_apart=float(apart_levels[place]),
+        )
+        for place, estimate in enumerate(estimates)
     ]
 
 
@@ -257,16 +269,3 @@ def _tied_groups(tied: np.ndarray) -> list[tuple[int, int]]:
             groups.append((first, last))
         previous_last = last
     return groups
-
-
-def _around(values: np.ndarray, level: float, variance_factor: float) -> Interval:
-    """Return the mean and its interval.
-
-    The variance of the error is `variance_factor` times the sample variance.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, math.nan, math.nan)
-    deviation = np.std(values, ddof=1)
-    half_width = float(stats.t.isf(level / 2, len(values) - 1) * deviation * np.sqrt(variance_factor))
-    return Interval(mean, mean - half_width, mean + half_width)

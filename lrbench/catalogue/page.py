@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrbench.analysis.folder import rank_folder
-from lrbench.analysis.ranking import Row
+from lrbench.analysis.row import Row
 from lrbench.catalogue.scheduler_card import Card, parse_card
 from lrbench.config.compose import group_options, load_config, parse_spec
 from lrbench.reporting import plots, sections

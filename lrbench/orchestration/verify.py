@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lrbench.analysis.ranking import Ranking, Row
-from lrbench.analysis.statistics import Interval, t_prediction
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Row
+from lrbench.analysis.statistics import Interval
 from lrbench.config.targets import check_targets
 from lrbench.config.validation import suggestion
 from lrbench.reporting.document import interval_text
@@ -20,9 +21,10 @@ SECTIONS_WITH_TARGETS = ("scheduler", "optimizer", "model", "data")
 def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ()) -> bool:
     """Train the final runs of SCHEDULER[:SEED] again, and return True if the reported row holds.
 
-    The row holds if all runs are identical, or if their mean is inside an interval. For all runs of
-    a scheduler, this is the interval of the reported mean. For one run of several, it is the
-    prediction interval of a single run. `allow` has prefixes of targets in addition to lrbench's.
+    The row holds if all runs are identical, or if their mean is inside an interval over seeds. For
+    all runs of a scheduler, this is the interval of the reported mean. For one run of several, it
+    is the prediction interval of one more run of the same search. The luck of searches is left out,
+    because the configurations are the same. `allow` has prefixes of targets in addition to lrbench's.
     Raises ConfigError if the ranking has no such run, if a target is not allowed, or if this
     machine cannot train the runs.
     """
@@ -40,10 +42,17 @@ def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ())
     if all(_is_identical(old, new) for old, new in zip(reported, repeated, strict=True)):
         log("identical: the row holds, to the last digit")
         return True
-    mean = float(np.mean([run.last("test/accuracy") for run in repeated]))
+    mean = _mean_accuracy(repeated)
     if len(reported) == len(row.runs):
-        return _is_inside(mean, row.mean, "the 95 % interval of the mean", log)
-    return _is_inside(mean, t_prediction(row.accuracies), "the interval that contains 95 % of such runs", log)
+        interval = row.seed_interval(_mean_accuracy(reported), 1 / len(reported))
+        return _is_inside(mean, interval, "the 95 % interval of the mean over seeds", log)
+    (outcome,) = [outcome for outcome in row.outcomes if outcome.number == reported[0].spec.search]
+    interval = row.seed_interval(outcome.mean, 1 + 1 / len(outcome.finals))
+    return _is_inside(mean, interval, "the interval that contains 95 % of such runs", log)
+
+
+def _mean_accuracy(runs: Sequence[TrialResult]) -> float:
+    return float(np.mean([run.last("test/accuracy") for run in runs]))
 
 
 def _reported_runs(ranking: Ranking, name: str) -> tuple[Row, list[TrialResult]]:
@@ -100,7 +109,7 @@ def _last_values(run: TrialResult) -> dict[str, float]:
 
 def _is_inside(mean: float, interval: Interval, label: str, log: Log) -> bool:
     if np.isnan(interval.low):
-        log("not identical, and a single run has no interval: the row does not hold")
+        log("not identical, and one run of each search gives no interval: the row does not hold")
         return False
     inside = interval.low <= mean <= interval.high
     place, verdict = ("inside", "holds") if inside else ("outside", "does not hold")

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Row
 from lrbench.reporting.answer import comparisons, counted_pairs
 from lrbench.reporting.document import Block, Bullets, Code, Text, interval_text
 from lrbench.reporting.overrides import overrides

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from lrbench.analysis.ranking import Ranking, Relation, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Relation, Row
 from lrbench.text import counted, listed, percent
 
 MAX_NAMES = 8  # in a sentence

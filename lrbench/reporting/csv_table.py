@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import Sequence
 
-from lrbench.analysis.ranking import best_test_accuracy
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 
 COLUMNS = (
@@ -38,7 +37,7 @@ def _row(run: TrialResult) -> dict[str, object]:
         "state": run.state,
         "val_accuracy": _validation_accuracy(run),
         "test_accuracy": run.last("test/accuracy") if run.spec.is_scored_on_test else "",
-        "best_test_accuracy": best_test_accuracy(run),
+        "best_test_accuracy": run.best_test_accuracy,
         **_extra_accuracies(run),
         "lr": run.spec.optimizer.lr,
         "sampled": json.dumps(run.spec.sampled),

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Sequence
 
 from lrbench.analysis.planning import MAX_PAIRS, POWER, pairs_to_decide
-from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Row
 from lrbench.analysis.statistics import LEVEL, PairedTest
 from lrbench.reporting.answer import counted_pairs
 from lrbench.reporting.document import Block, Commands, Table, Text, interval_text, p_text

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lrbench.analysis.ranking import Ranking, Relation, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Relation, Row
 from lrbench.analysis.statistics import MIN_PAIRS, MIN_RANKED
 from lrbench.reporting import plots
 from lrbench.reporting.document import Block, Picture, Text, p_text

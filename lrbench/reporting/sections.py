@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lrbench.analysis.best_of_k import HIGH, LOW
-from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Row
 from lrbench.analysis.time_to_target import TimeToTarget
 from lrbench.reporting import advice, differences, methods
 from lrbench.reporting.document import Block, Bullets, Section, Table, Text, interval_text

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from lrbench.analysis.comparison import compare_by_search
-from lrbench.analysis.ranking import Ranking, Row, gaps_and_ranks
+from lrbench.analysis.ranking import Ranking, gaps_and_ranks
+from lrbench.analysis.row import Row
 from lrbench.analysis.statistics import MIN_SEARCHES, independent_difference
 from lrbench.reporting.answer import counted_pairs, names
 from lrbench.reporting.document import Table, interval_text

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lrbench.analysis.ranking import Ranking, Row
+from lrbench.analysis.ranking import Ranking
+from lrbench.analysis.row import Row
 from lrbench.config.resolvers import register_resolvers
 from lrbench.search.space import Parameter, Space, is_log, limits, search_space
 from lrbench.spec import Value

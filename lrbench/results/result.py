@@ -105,6 +105,12 @@ class TrialResult(PlainData):
         """The optimizer steps that the run made, fewer than planned if it ended early."""
         return self.curves["lr"].steps[-1] + 1 if "lr" in self.curves else 0
 
+    @property
+    def best_test_accuracy(self) -> float | None:
+        """The highest test accuracy of a run that scored the test images several times, else None."""
+        curve = self.curves.get("test/accuracy")
+        return max(curve.values) if curve and len(curve.values) > 1 else None
+
     def last(self, metric: str) -> float:
         """Return the last value of a metric.
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lrbench.analysis.planning import MAX_PAIRS, pairs_to_decide
-from lrbench.analysis.statistics import Estimate, PairedTest, holm_tests, paired_estimate
+from lrbench.analysis.planning import MAX_PAIRS, POWER, pairs_to_decide
+from lrbench.analysis.statistics import LEVEL, Estimate, PairedTest, holm_tests, p_apart, p_value, paired_estimate
 
 
 def _test(mean: float, deviation: float, pairs: int) -> PairedTest:
@@ -12,16 +12,27 @@ def _test(mean: float, deviation: float, pairs: int) -> PairedTest:
     return test
 
 
-def test_so_many_pairs_decide_in_four_of_five_sweeps() -> None:
-    """The planned number is tried on simulated differences."""
-    test = _test(mean=1.0, deviation=1.0, pairs=4)
+@pytest.mark.parametrize("comparisons", [1, 9])
+@pytest.mark.parametrize(
+    ("mean", "deviation"),
+    [
+        pytest.param(1.0, 1.0, id="a difference"),
+        pytest.param(0.0, 0.3, id="equality"),
+        pytest.param(0.15, 0.3, id="between 0 and delta, where either decides"),
+    ],
+)
+def test_so_many_pairs_decide_in_four_of_five_sweeps(mean: float, deviation: float, comparisons: int) -> None:
+    """The planned number is tried on simulated differences, at the levels that Holm's steps leave."""
+    others = [Estimate(0.15, deviation, 3, 4)] * (comparisons - 1)
+    test = holm_tests([Estimate(mean, deviation / 2, 3, 4), *others], delta=0.3, needed=3)[0]
     assert test.verdict == "undecided"
+    assert (test.level, test.level_apart) == pytest.approx((LEVEL / comparisons, LEVEL / comparisons))
     count = pairs_to_decide(test, 0.3)
     assert count is not None
     rng = np.random.default_rng(0)
-    samples = [paired_estimate(rng.normal(1.0, 1.0, count)) for _ in range(1000)]
-    found = [holm_tests([sample], needed=3)[0].verdict == "better" for sample in samples]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+    samples = [paired_estimate(rng.normal(mean, deviation, count)) for _ in range(1000)]
+    decided = [p_value(each) < test.level or p_apart(each, 0.3) < test.level_apart for each in samples]
+    assert np.mean(decided) == pytest.approx(POWER, abs=0.05)
 
 
 def test_a_small_difference_needs_as_many_pairs_as_its_distance_to_delta_or_to_0() -> None:

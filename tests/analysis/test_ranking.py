@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lrbench.analysis.ranking import best_test_accuracy, rank_schedulers
+from lrbench.analysis.ranking import rank_schedulers
 from lrbench.results.files import read_lines, write_lines
 from lrbench.spec import ConfigError
 from tests.builders import Run, eight, sweep_of
@@ -100,7 +100,7 @@ def test_best_epoch_is_separate_from_the_last(run: Run) -> None:
 def test_committed_results_keep_the_best_epoch(run: Run, tmp_path: Path) -> None:
     write_lines(tmp_path / "results.jsonl", [run(validation=[0.4, 0.5, 0.6], test=[0.5, 0.9, 0.8])])
     (result,) = read_lines(tmp_path / "results.jsonl")
-    assert (best_test_accuracy(result), result.last("test/accuracy")) == (0.9, 0.8)
+    assert (result.best_test_accuracy, result.last("test/accuracy")) == (0.9, 0.8)
     assert result.curves["val/accuracy"].values == [0.6]
 
 

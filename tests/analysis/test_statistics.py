@@ -45,7 +45,7 @@ def test_the_prediction_contains_a_new_value_in_95_percent_of_cases(n: int) -> N
     samples = np.random.default_rng(n).normal(0, 1, (20_000, n + 1))
     known, new = samples[:, :n], samples[:, n]
     half_widths = scipy_stats.t.ppf(0.975, n - 1) * known.std(1, ddof=1) * np.sqrt(1 + 1 / n)
-    assert half_widths[7] == pytest.approx(statistics.t_prediction(known[7]).half_width)
+    assert half_widths[7] == pytest.approx(statistics.pooled_interval(0, 1 + 1 / n, [known[7]]).half_width)
     covered = float(np.mean(abs(new - known.mean(1)) <= half_widths))
     assert covered == pytest.approx(0.95, abs=0.005)
 
@@ -147,7 +147,7 @@ def test_a_pooled_interval_by_hand() -> None:
     # degrees of freedom: 5 -+ 4.3027 * sqrt(5 / 2)
     samples = [np.array([1.0, 3.0]), np.array([3.0, 7.0])]
     half_width = 4.3027 * 2.5**0.5
-    assert statistics.pooled_interval(5, 2, samples) == pytest.approx((5, 5 - half_width, 5 + half_width), abs=1e-3)
+    assert statistics.pooled_interval(5, 1 / 2, samples) == pytest.approx((5, 5 - half_width, 5 + half_width), abs=1e-3)
     mean, low, high = statistics.pooled_interval(5, 1, [np.array([1.0]), np.array([3.0])])
     assert mean == 5
     assert np.isnan([low, high]).all()

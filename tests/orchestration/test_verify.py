@@ -37,15 +37,46 @@ def test_what_is_not_identical_may_lie_in_the_interval(trained: list[TrialResult
         True,
         "inside the interval that contains 95 % of such runs",
     )
-    assert _verified(trained, "cosine", (0.01, 0.0)) == (True, "inside the 95 % interval of the mean")
+    assert _verified(trained, "cosine", (0.01, 0.0)) == (True, "inside the 95 % interval of the mean over seeds")
 
 
 def test_what_lies_outside_does_not_hold(trained: list[TrialResult]) -> None:
     off = 0.5 - np.array([each.last("test/accuracy") for each in trained[1:]])  # both are said to have had 0.5, nearly
     assert _verified(trained, "cosine", (off[0], off[1] + 1e-6)) == (
         False,
-        "outside the 95 % interval of the mean",
+        "outside the 95 % interval of the mean over seeds",
     )
+
+
+def test_the_luck_of_searches_does_not_excuse_a_difference(trained: list[TrialResult]) -> None:
+    """The second search is said to be 30 points better, so the interval over searches is wide."""
+    runs = [*trained, *(_in_second_search(result) for result in trained)]
+    ranking = rank_schedulers([_recorded(result) for result in runs])
+    (row,) = ranking.rows
+    assert row.mean.half_width > 1.0
+    for wanted, place in (("cosine", "of the mean over seeds"), ("cosine:3000", "that contains 95 % of such runs")):
+        said: list[str] = []
+        assert not verify_row(ranking, wanted, said.append)
+        assert "outside" in said[-1] and place in said[-1]
+
+
+def _in_second_search(result: TrialResult) -> TrialResult:
+    spec = result.spec.model_copy(update={"search": 1, "seed": result.spec.seed + 2000})
+    return result.model_copy(update={"spec": spec})
+
+
+def _recorded(result: TrialResult) -> TrialResult:
+    """Return a result whose test accuracy is said to be 0.6 or 0.9, by its search, and to scatter by 0.001."""
+    if result.spec.phase != "final":
+        return result
+    value = 0.6 + 0.3 * result.spec.search + 0.001 * (result.spec.seed % 2)
+    return _with_test_accuracy(result, value)
+
+
+def _with_test_accuracy(result: TrialResult, value: float) -> TrialResult:
+    curve = result.curves["test/accuracy"]
+    moved = curve.model_copy(update={"values": [value]})
+    return result.model_copy(update={"curves": {**result.curves, "test/accuracy": moved}})
 
 
 def _verified(trained: Sequence[TrialResult], wanted: str, changes: Sequence[float]) -> tuple[bool, str]:
@@ -53,9 +84,7 @@ def _verified(trained: Sequence[TrialResult], wanted: str, changes: Sequence[flo
     search, *final = trained
     changed = []
     for each, change in zip(final, changes, strict=True):
-        curve = each.curves["test/accuracy"]
-        moved = curve.model_copy(update={"values": [curve.values[-1] + float(change)]})
-        changed.append(each.model_copy(update={"curves": {**each.curves, "test/accuracy": moved}}))
+        changed.append(_with_test_accuracy(each, each.last("test/accuracy") + float(change)))
     said: list[str] = []
     held = verify_row(rank_schedulers([search, *changed]), wanted, said.append)
     found = re.search(r"% is ((?:inside|outside) .+?), ", said[-1])
