@@ -6,7 +6,7 @@ from rich.console import Console
 
 from lrbench.config.compose import parse_spec
 from lrbench.data.dataset import image_source
-from lrbench.orchestration.folder import check_same_config
+from lrbench.orchestration.folder import check_n_trials, check_same_config
 from lrbench.orchestration.plan import Plan, describe_runs
 from lrbench.orchestration.progress import status_log
 from lrbench.results.files import read_results
@@ -45,7 +45,9 @@ def dry_run(plan: Plan, console: Console) -> None:
 def _finished(plan: Plan) -> list[TrialResult]:
     """Return the runs of the sweep that are in its folder. Raises ConfigError if it has others."""
     check_same_config(plan)
-    return [run for run in read_results(plan.trials) if run.spec.scheduler.name in plan.configs]
+    results = read_results(plan.trials)
+    check_n_trials(plan, results)
+    return [run for run in results if run.spec.scheduler.name in plan.configs]
 
 
 def _print_spaces(plan: Plan, console: Console) -> None:

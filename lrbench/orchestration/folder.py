@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from lrbench.orchestration.plan import Plan
 from lrbench.results.files import writable_folder, write_text
+from lrbench.results.result import TrialResult
 from lrbench.spec import NEWER_SETTINGS, ConfigError, DataSpec
 
 LOCK, HOLDER = "sweep.lock", "sweep.holder"  # HOLDER says in words who holds the lock
@@ -92,6 +93,25 @@ def check_same_config(plan: Plan) -> None:
         lines = "\n".join(f"  {key}: {old.get(key)} in the folder, {new.get(key)} now" for key in differing)
         advice = "Set another name=…, or move the folder aside with fresh=true."
         raise ConfigError(f"{plan.folder} holds runs of another config:\n{lines}\n{advice}")
+
+
+def check_n_trials(plan: Plan, results: Iterable[TrialResult]) -> None:
+    """Raise ConfigError if the folder's results have trials that this start would not ask for.
+
+    The report chooses among all trials of the folder, and the sweep among its own. So the final
+    runs would be of another choice than the report's.
+    """
+    trials = {
+        run.spec.scheduler.name: run.spec.trial_number + 1
+        for run in sorted(results, key=lambda run: run.spec.trial_number)
+        if run.spec.phase == "search" and run.spec.scheduler.name in plan.configs
+    }
+    most = max(trials, key=lambda name: trials[name], default="")
+    if most and trials[most] > plan.settings.n_trials:
+        raise ConfigError(
+            f"n_trials={plan.settings.n_trials}: must be at least {trials[most]}, the trials that {most} has in "
+            f"{plan.folder}. Set another name=…, or move the folder aside with fresh=true."
+        )
 
 
 def _this_process() -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lrbench.command_line import command_line
 from lrbench.executors.executor import Executor, RunError
-from lrbench.orchestration.folder import locked_folder, write_config
+from lrbench.orchestration.folder import check_n_trials, locked_folder, write_config
 from lrbench.orchestration.overrides import as_overrides
 from lrbench.orchestration.pipeline import SearchPipeline, make_pipelines
 from lrbench.orchestration.plan import Plan, describe_runs, for_final_runs
@@ -42,6 +42,7 @@ def run_sweep(plan: Plan, overrides: Sequence[str], console: Console) -> bool:
         stack.enter_context(_with_resume_command(resume))
         stack.enter_context(locked_folder(plan))
         results = read_results(plan.trials)
+        check_n_trials(plan, results)
         executor = stack.enter_context(closing(plan.executor()))
         device, concurrency = _preflight(plan, executor, console, resume)
         budget = _time_budget(plan, started, concurrency, results)

@@ -133,17 +133,19 @@ def _what_would_decide(ranking: Ranking, results: Sequence[TrialResult], provena
         for row in undecided
     ]
     columns = ["undecided", f"gap to {best.scheduler}", f"`{unit}` that would decide", "machine time"]
+    unit_words = "searches" if ranking.is_by_search else "final seeds"
     words = (
-        f"The undecided comparisons: so many {'searches' if ranking.is_by_search else 'final seeds'} in all show a "
+        f"The undecided comparisons: so many {unit_words} in all show a "
         f"difference, or equality, with a probability of {100 * POWER:.0f} %, if the difference and the scatter are "
-        "those observed here. The machine time of the additional runs is for one run at once."
+        "those observed here. The machine time of the additional runs is for one run at once. Choose the number before "
+        f"you look at the new results: who adds {unit_words} until a claim appears makes false claims more often."
     )
     blocks: list[Block] = [Text(words), Table(columns, rows)]
     if provenance.starts and times:
         names = sorted(times, key=lambda name: times[name])[:MAX_COMMANDS]
         command = provenance.starts[-1].command
-        if "startup_trials" not in provenance.settings:  # the folder is from lrbench 0.1, which had other defaults
-            command += " searches=1 startup_trials=1 confirm=0"
+        if "startup_trials" not in provenance.settings:
+            command += f" {_settings_of_0_1(ranking)}"
         lines = [_command(command, [best.scheduler, name], f"{unit}={needed[name]}") for name in names]
         blocks += [Text(f"The commands for {listed(names)}:"), Commands(lines)]
     return blocks
@@ -170,8 +172,15 @@ def _machine_seconds(rows: Sequence[Row], results: Sequence[TrialResult], count:
     return total
 
 
+def _settings_of_0_1(ranking: Ranking) -> str:
+    """Return the overrides that continue a folder of lrbench 0.1, which had other defaults."""
+    trials = 1 + max(run.spec.trial_number for row in ranking.rows for one in row.outcomes for run in one.search)
+    tests_default = any(row.tuning.test for row in ranking.rows)
+    return f"searches=1 startup_trials=1 confirm=0 n_trials={trials} final_default={str(tests_default).lower()}"
+
+
 def _command(command: str, schedulers: Sequence[str], override: str) -> str:
     """Return the command of a sweep with other schedulers and another override."""
-    replaced = ("schedulers=", f"{override.partition('=')[0]}=", "minutes=", "fresh=")
-    kept = [text for text in shlex.split(command) if not text.startswith(replaced)]
-    return shlex.join([*kept, f"schedulers=[{','.join(schedulers)}]", override])
+    words = [*shlex.split(command), f"schedulers=[{','.join(schedulers)}]", override]
+    by_key = {word.partition("=")[0]: word for word in words}  # the last override of a key counts
+    return shlex.join(word for key, word in by_key.items() if key not in ("minutes", "fresh"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lrbench.analysis.outcomes import SearchOutcome
 from lrbench.analysis.ranking import Ranking
 from lrbench.reporting.answer import counted_pairs
 from lrbench.reporting.document import Block, Commands, Text
@@ -20,14 +21,11 @@ def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Proven
 
     Each takes one or two sentences.
     """
-    seeds = sorted({run.spec.seed for row in ranking.rows for run in row.runs})
     return [
         *_data(ranking, results),
         _training(ranking, results),
         _budget(ranking, provenance),
-        f"All schedulers used the final seeds {ranges(seeds)}. A seed sets the initial weights, the order and the "
-        f"augmentation of the images. So differences are paired by {'search' if ranking.is_by_search else 'seed'}"
-        f"{', because all schedulers have the same seeds in a search' if ranking.is_by_search else ''}.",
+        *_seeds(ranking),
         _cost(results),
         *(f"The runs were made on {hardware}." for hardware in provenance.hardware),
         _version(provenance),
@@ -68,6 +66,20 @@ def _training(ranking: Ranking, results: Sequence[TrialResult]) -> str:
     )
 
 
+def _seeds(ranking: Ranking) -> list[str]:
+    """Return the final seeds, and why they pair the runs."""
+    by_scheduler = [{run.spec.seed for run in row.runs} for row in ranking.rows]
+    seeds = ranges(sorted(set().union(*by_scheduler)))
+    same = all(used == by_scheduler[0] for used in by_scheduler)
+    return [
+        f"All schedulers used the final seeds {seeds}."
+        if same
+        else f"The final seeds are {seeds}; some schedulers lack runs with some of them.",
+        "A seed sets the initial weights, the order and the augmentation of the images. So differences are paired by "
+        + ("search: in a search, all schedulers have the same seeds." if ranking.is_by_search else "seed."),
+    ]
+
+
 def _cost(results: Sequence[TrialResult]) -> str:
     seconds = sum(run.train_seconds + run.eval_seconds for run in results)
     diverged, pruned = (sum(run.state == state for run in results) for state in ("diverged", "pruned"))
@@ -77,28 +89,42 @@ def _cost(results: Sequence[TrialResult]) -> str:
 
 
 def _budget(ranking: Ranking, provenance: Provenance) -> str:
-    settings = provenance.settings
-    trained = sorted({row.search.trials for row in ranking.rows})
-    searches = settings.get("searches", ranking.searches)
-    trials = settings.get("n_trials", math.ceil(trained[-1] / searches))
-    first = "the first with the default configuration"
-    if (startup := min(settings.get("startup_trials", 1), trials) - 1) > 0:
-        first += f" and the next {startup} spread over the space (scrambled Sobol)"
-    if searches > 1:
-        parts = [f"{searches} searches of {counted(trials, 'trial')} for each scheduler, {first}"]
-    else:
-        parts = [f"{counted(trials, 'trial')} for each scheduler, {first}"]
-    if trained != [searches * trials]:
-        spread = " to ".join(dict.fromkeys((f"{trained[0]}", f"{trained[-1]}")))
-        parts[0] += f" ({spread} were trained, because lrbench does not train a trial twice)"
+    """Return the size of the search. The settings of a start may be others than its results have."""
+    settings, outcomes = provenance.settings, [outcome for row in ranking.rows for outcome in row.outcomes]
+    trials = [len({run.spec.trial_number for run in outcome.search}) for outcome in outcomes]
+    most = max(trials)
+    parts = [f"{_spread(trials)} {'trial' if most == 1 else 'trials'} for each scheduler"]
+    if ranking.is_by_search:
+        searches = _spread([len(row.outcomes) for row in ranking.rows])
+        parts = [f"{searches} searches of {_spread(trials)} {'trial' if most == 1 else 'trials'} for each scheduler"]
+    if min(trials) < (planned := settings.get("n_trials", most)):
+        parts[0] += f" (n_trials={planned}; trials with the same values are trained once)"
+    first = "the first trial has the default configuration"
+    if (startup := min(settings.get("startup_trials", 1), most) - 1) > 0:
+        first += f", the next {startup} {'is' if startup == 1 else 'are'} spread over the space (scrambled Sobol)"
+    parts.append(first)
     if (seeds := search_seeds(provenance)) > 1:
         parts.append(f"each trial is the mean of {seeds} seeds")
-    if (confirm := min(settings.get("confirm", 0), trials)) > 1:
-        parts.append(f"the best {confirm} trials of a search are trained again before one is chosen")
+    parts += _confirmations(outcomes, settings.get("confirm", 0))
     sampler = f"sampler {_component(settings['sampler'])}" if "sampler" in settings else "sampler not recorded"
     parts.append(sampler + (f", seed {settings['seed']}" if "seed" in settings else ""))
     parts.append(f"pruner {_component(settings['pruner'])}" if pruner_name(provenance) != "none" else "no pruner")
     return f"{'; '.join(parts)}."
+
+
+def _confirmations(outcomes: Sequence[SearchOutcome], confirm: int) -> list[str]:
+    """Return how many trials of a search were trained again."""
+    again = [min(confirm, len({run.spec.trial_number for run in one.confirmation})) for one in outcomes]
+    confirmed = [count for count in again if count]
+    if not confirmed:
+        return []
+    where = "a search" if len(confirmed) == len(again) else f"{len(confirmed)} of {len(again)} searches"
+    return [f"the best {_spread(confirmed)} trials of {where} are trained again before one is chosen"]
+
+
+def _spread(counts: Sequence[int]) -> str:
+    """Return the lowest and the highest of some counts in words, or the only one."""
+    return " to ".join(dict.fromkeys((f"{min(counts)}", f"{max(counts)}")))
 
 
 def _component(settings: Mapping[str, Any]) -> str:

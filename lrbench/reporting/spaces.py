@@ -50,7 +50,7 @@ def _space(settings: Mapping[str, Any], scheduler: str) -> Space:
 def _end(parameter: Parameter, value: Value) -> str:
     """Return `low` or `high` if a value is near that end of its range, else an empty text."""
     ends = limits(parameter)
-    if ends is None or not isinstance(value, float):
+    if ends is None or isinstance(value, str):
         return ""
     low, high = ends
     place = (value - low) / (high - low)

@@ -6,9 +6,10 @@ import filelock
 import pytest
 import yaml
 
-from lrbench.orchestration.folder import LOCK, check_same_config, locked_folder, write_config
+from lrbench.orchestration.folder import LOCK, check_n_trials, check_same_config, locked_folder, write_config
 from lrbench.orchestration.plan import Plan, make_plan
 from lrbench.spec import NEWER_SETTINGS, ConfigError
+from tests.builders import Run
 from tests.conftest import SMALL
 
 
@@ -36,6 +37,15 @@ def started(tmp_path: Path) -> Path:
 )
 def test_a_sweep_may_be_started_again_with(started: Path, overrides: list[str]) -> None:
     check_same_config(_plan(started.parents[1], *overrides))
+
+
+def test_fewer_trials_than_in_the_folder_are_refused(run: Run, tmp_path: Path) -> None:
+    """The report would choose among all trials, and the sweep among some of them."""
+    results = [run("rex", "search", trial, 0, validation=[0.5]) for trial in (0, 3)]
+    check_n_trials(_plan(tmp_path, "n_trials=4"), results)
+    check_n_trials(_plan(tmp_path, "n_trials=1", "schedulers=[linear]"), results)
+    with pytest.raises(ConfigError, match=r"n_trials=3: must be at least 4, the trials that rex has in .*smoke"):
+        check_n_trials(_plan(tmp_path, "n_trials=3"), results)
 
 
 def test_a_sweep_of_lrbench_0_1_may_be_started_again(started: Path) -> None:

@@ -11,7 +11,7 @@ from lrbench.reporting.sections import ranking_table
 from lrbench.reporting.spaces import at_an_end, search_spaces
 from lrbench.results.provenance import DIRTY, Start, provenance_of, settings_of
 from lrbench.results.result import TrialResult
-from tests.builders import Run, eight, sweep_folder, sweep_of
+from tests.builders import Run, eight, in_search, searches_of, sweep_folder, sweep_of
 
 
 def _methods(folder: Path, results: list[TrialResult]) -> str:
@@ -83,7 +83,7 @@ def test_a_search_with_a_pruner_and_several_seeds(run: Run, tmp_path: Path) -> N
     folder = sweep_folder(tmp_path, results, n_trials=5, search_seeds=2, pruner=pruner)
     text = _methods(folder, results)
     for part in (
-        "the first with the default configuration (4 were trained, because lrbench does not",
+        "4 trials for each scheduler (n_trials=5; trials with the same values are trained once); the first trial has",
         "each trial is the mean of 2 seeds",
         "pruner median (n_startup_trials=5)",
         "0 diverged, 2 were pruned",
@@ -92,6 +92,23 @@ def test_a_search_with_a_pruner_and_several_seeds(run: Run, tmp_path: Path) -> N
     text = _limitations(folder, results)
     assert "The pruner median stopped search runs by their accuracy before the end" in text
     assert "Each trial was one run" not in text
+
+
+def test_the_budget_is_counted_from_the_results(run: Run, tmp_path: Path) -> None:
+    """A later start added a trial and a search for rex alone, and one search was not confirmed."""
+    results = searches_of(run, {"rex": [[0.7], [0.7], [0.7]], "cosine": [[0.6], [0.6]]}, confirmed={0: 0.5, 1: 0.9})
+    results = [result for result in results if (result.spec.phase, result.spec.seed) != ("confirm", 4001)]
+    results.append(in_search(run("rex", "search", 2, 4000, validation=[0.1]), 2))
+    folder = sweep_folder(tmp_path, results, searches=3, n_trials=3, startup_trials=3, confirm=2)
+    text = _methods(folder, results)
+    for part in (
+        "2 to 3 searches of 2 to 3 trials for each scheduler (n_trials=3; trials with the same values are trained",
+        "the first trial has the default configuration, the next 2 are spread over the space",
+        "the best 2 trials of 4 of 5 searches are trained again before one is chosen",
+        "The final seeds are 1000, 3000, 5000; some schedulers lack runs with some of them.",
+        "paired by search: in a search, all schedulers have the same seeds.",
+    ):
+        assert part in text, part
 
 
 def test_a_peak_rate_near_an_end_of_its_range_is_named(run: Run, tmp_path: Path) -> None:
@@ -106,6 +123,30 @@ def test_a_peak_rate_near_an_end_of_its_range_is_named(run: Run, tmp_path: Path)
     table = ranking_table(ranking, spaces)
     assert table.columns[-1] == "at an end of its range"
     assert [row[-1] for row in table.rows] == ["", "lr high"]
+
+
+def test_a_whole_number_at_an_end_of_its_range_is_named(run: Run, tmp_path: Path) -> None:
+    """Of three searches, two chose 8 restarts out of 1 to 8. The end 1 is natural."""
+    results = searches_of(run, {"cosine": [[0.7], [0.7], [0.7]], "rex": [[0.6], [0.6], [0.6]]})
+    key, chosen = "scheduler.knobs.restarts", {"cosine": (8, 8, 2), "rex": (1, 1, 1)}
+    results = [
+        result.model_copy(update={"spec": spec.model_copy(update={"sampled": {key: value}})})
+        for result in results
+        for spec in [result.spec]
+        for value in [chosen[spec.scheduler.name][spec.search]]
+    ]
+    ranking = rank_schedulers(results)
+    space = search_spaces(ranking, settings_of(sweep_folder(tmp_path, results, scheduler=_with_restarts())))
+    assert {row.scheduler: at_an_end(row, space[row.scheduler]) for row in ranking.rows} == {
+        "cosine": ["restarts high"],
+        "rex": [],
+    }
+
+
+def _with_restarts() -> dict[str, object]:
+    search = {"knobs": {"restarts": {"low": 1, "high": 8}}}
+    scheduler = {"_target_": "there", "knobs": {"restarts": 2}, "args": {}, "search": search}
+    return {"cosine": scheduler, "rex": scheduler}
 
 
 def test_limitations_of_diverged_runs(run: Run, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_whole_report(report_folder: Path) -> None:
         "how many final runs reached 77.00 % validation accuracy",
         "Mean ranks over the seeds, 1 is the best. Friedman's test of equal ranks: p < 0.001",
         "not the noise of the search",
-        "name=tiny searches=1 startup_trials=1 confirm=0 'schedulers=[cosine,constant]' final_seeds=",
+        "'schedulers=[cosine,constant]' searches=1 startup_trials=1 confirm=0 n_trials=12 final_default=false final_seeds=",
     ):
         assert part in text, part
     assert commit(Path(__file__).parent) in text
