@@ -200,11 +200,16 @@ class TrialSpec(PlainData):
         """True if the run scores the test images. A search never uses them."""
         return self.phase not in ("search", "confirm")
 
-    def name(self, *, with_trial: bool) -> str:
-        """Return the name of the run for people, such as `cosine search 2 trial 3 seed 4000`."""
-        search = f" {self.search}" if self.search else ""
-        trial = f" trial {self.trial}" if with_trial and self.trial is not None else ""
-        return f"{self.scheduler.name} {self.phase}{search}{trial} seed {self.seed}"
+    def name(self) -> str:
+        """Return the name of the run for people.
+
+        Examples are `cosine search 2 trial 3 seed 4000` and `cosine search 2 final trial 3 seed
+        5000`. The first search, 0, has no number.
+        """
+        numbered = f" search {self.search}" if self.search else ""
+        phase = "" if self.search and self.phase == "search" else f" {self.phase}"
+        trial = "" if self.trial is None else f" trial {self.trial}"
+        return f"{self.scheduler.name}{numbered}{phase}{trial} seed {self.seed}"
 
     def key(self) -> str:
         """Return a file name that is unique to this spec."""

@@ -22,8 +22,9 @@ def pairs_to_decide(test: PairedTest, delta: float) -> int | None:
     counts = np.arange(max(pairs + 1, test.needed), MAX_PAIRS + 1)
     errors = error * np.sqrt(pairs / counts)
     freedoms = freedom + counts - pairs  # a further pair has two values, and its search or seed takes one
-    # An estimate is undecided from `low` to `high` errors from 0, on either side. Below `low`, equality
-    # is shown, and above `high` a difference. The estimate is close to a shifted t distribution.
+    # An estimate is undecided from `low` to `high` errors from 0, on either side. Below `low`,
+    # equality is shown, and above `high` a difference. The estimate is close to a shifted t
+    # distribution.
     high = stats.t.isf(test.level / 2, freedoms)
     low = np.clip(delta / errors - stats.t.isf(test.level_apart, freedoms), 0, high)
     shift = abs(mean) / errors

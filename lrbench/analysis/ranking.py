@@ -91,12 +91,17 @@ def rank_schedulers(
     values = {name: _values(found, by_search=searches > 1) for name, found in tested.items() if found}
     if not values:
         raise ConfigError("must have finished final runs. Start the sweep again to train them.")
+    needed, compare = _needed(by_search=searches > 1), compare_by_search if searches > 1 else compare_by_seed
     values = _best_first(values, by_search=searches > 1)
+    layout = compare(list(values.values()))
+    gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
+    if leader := _shown_better(ranks):
+        # The means are over all searches. Differences of noisy schedulers are over the shared ones.
+        values = _moved_first(values, leader)
+        layout = compare(list(values.values()))
+        gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
     baseline, names = _baseline(baseline, values), list(values)
     target = target or default_target([_finals(tested[name]) for name in names])
-    layout = (compare_by_search if searches > 1 else compare_by_seed)(list(values.values()))
-    needed = _needed(by_search=searches > 1)
-    gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
     gains = _gains_over(baseline, names, layout, delta=delta, needed=needed)
     tuning = gains_from_tuning(
         {name: outcomes[name] for name in names}, by_search=searches > 1, delta=delta, needed=needed
@@ -181,6 +186,19 @@ def _best_first(values: Mapping[str, Values], *, by_search: bool) -> dict[str, V
     by_name = adjusted_means(rows) if by_search else [float(np.mean(list(row.values()))) for row in rows]
     means = dict(zip(values, by_name, strict=True))
     return {name: values[name] for name in sorted(means, key=lambda name: (len(values[name]) < needed, -means[name]))}
+
+
+def _shown_better(ranks: Sequence[tuple[int, int]]) -> int:
+    """Return the place of the best scheduler, 0 if no scheduler is significantly better than it."""
+    if ranks[0][0] == 1:
+        return 0
+    return next((place for place, (first, _) in enumerate(ranks) if first == 1), 0)
+
+
+def _moved_first(values: Mapping[str, Values], place: int) -> dict[str, Values]:
+    """Return the values by scheduler, with another scheduler in the first place."""
+    first = list(values)[place]
+    return {first: values[first], **values}
 
 
 def _gains_over(

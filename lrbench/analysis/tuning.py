@@ -16,9 +16,9 @@ from lrbench.results.selection import trial_scores
 class Tuning:
     """The gain from tuning: the default configuration, trial 0, next to the chosen one.
 
-    The validation accuracies are means of the scores of the same searches. `test` is the test accuracy of the
-    default. It is None if the default has no final runs. `gain` is the tuned test accuracy minus
-    the default's. It is paired by search or seed, and corrected by Holm.
+    The validation accuracies are means of the scores of the same searches. `test` is the test
+    accuracy of the default. It is None if the default has no final runs. `gain` is the tuned test
+    accuracy minus the default's. It is paired by search or seed, and corrected by Holm.
     """
 
     default_validation: float

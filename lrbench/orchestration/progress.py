@@ -73,7 +73,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
         if result.has_loss_spikes:
             outcome += f", unstable ({_spikes(result)})"
         seconds = result.train_seconds + result.eval_seconds
-        line = f"{self._count()} {run_name(result.spec)}: {outcome} in {seconds:.1f} s{self._time_left()}"
+        line = f"{self._count()} {result.spec.name()}: {outcome} in {seconds:.1f} s{self._time_left()}"
         self._console.print(line, highlight=False, markup=False)
 
     def reuse(self, result: TrialResult) -> None:
@@ -87,7 +87,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
             self._running.pop(spec.key(), None)
             self._failed += 1
         self._steps_left -= spec.train.total_steps
-        line = f"{self._count()} {run_name(spec)}: failed: {reason}"
+        line = f"{self._count()} {spec.name()}: failed: {reason}"
         self._console.print(line, style="red", highlight=False, markup=False)
 
     def _count_done(self, result: TrialResult) -> tuple[str, float]:
@@ -97,7 +97,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
         with self._lock:
             self._running.pop(result.spec.key(), None)
             self._done += 1
-            self._best = max(self._best, (accuracy, run_name(result.spec)))
+            self._best = max(self._best, (accuracy, result.spec.name()))
         return metric, accuracy
 
     def _count(self) -> str:
@@ -119,7 +119,7 @@ class ProgressBoard(AbstractContextManager["ProgressBoard"]):
             for spec, progress in self._running.values():
                 accuracy = "" if progress.accuracy is None else f"{100 * progress.accuracy:.2f} %"
                 epoch = f"{progress.epoch:.1f}/{spec.train.epochs:g}"
-                table.add_row(run_name(spec), epoch, f"{progress.lr:.4g}", accuracy)
+                table.add_row(spec.name(), epoch, f"{progress.lr:.4g}", accuracy)
             best = f"; best so far {100 * self._best[0]:.2f} % ({self._best[1]})" if self._best[1] else ""
             failed = f", {self._failed} failed" if self._failed else ""
             summary = f"{self._done} of {self._total} done{failed}{self._time_left()}{best}"
@@ -132,8 +132,3 @@ def _spikes(result: TrialResult) -> str:
     assert spikes
     loss = "a NaN loss" if spikes.largest is None else f"loss up to {spikes.largest:.3g}"
     return f"{loss} in {counted(spikes.steps, 'step')}, the first is step {spikes.first_step}"
-
-
-def run_name(spec: TrialSpec) -> str:
-    """Return the name of a run for people. It has the trial of a search run only."""
-    return spec.name(with_trial=not spec.is_scored_on_test)

@@ -24,9 +24,9 @@ def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ())
     The row holds if all runs are identical, or if their mean is inside an interval over seeds. For
     all runs of a scheduler, this is the interval of the reported mean. For one run of several, it
     is the prediction interval of one more run of the same search. The luck of searches is left out,
-    because the configurations are the same. `allow` has prefixes of targets in addition to lrbench's.
-    Raises ConfigError if the ranking has no such run, if a target is not allowed, or if this
-    machine cannot train the runs.
+    because the configurations are the same. `allow` has prefixes of targets in addition to
+    lrbench's. Raises ConfigError if the ranking has no such run, if a target is not allowed, or if
+    this machine cannot train the runs.
     """
     row, reported = _reported_runs(ranking, name)
     for run in reported:  # before any training, because results may come from anyone

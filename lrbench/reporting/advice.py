@@ -7,7 +7,7 @@ from lrbench.analysis.row import Row
 from lrbench.reporting.answer import comparisons, counted_pairs
 from lrbench.reporting.document import Block, Bullets, Code, Text, interval_text
 from lrbench.reporting.overrides import overrides
-from lrbench.text import counted, percent
+from lrbench.text import counted, listed, percent
 
 
 def advice(ranking: Ranking) -> list[Block]:
@@ -54,12 +54,19 @@ def _relations(ranking: Ranking) -> str:
 def _sensitivity(row: Row) -> str:
     """Return how much the peak rate matters."""
     rates = sorted(float(outcome.finals[0].spec.optimizer.lr) for outcome in row.outcomes)
-    chosen = f"The searches chose peak rates from {rates[0]:.3g} to {rates[-1]:.3g}." if len(rates) > 1 else ""
-    half, double = row.robustness.half, row.robustness.double
-    if half is None or double is None:
+    chosen = ""
+    if len(rates) > 1:
+        low, high = f"{rates[0]:.3g}", f"{rates[-1]:.3g}"
+        chosen = f"The searches chose peak rates from {low} to {high}."
+        if low == high:
+            chosen = f"All searches chose the peak rate {low}."
+    changes = {"half": row.robustness.half, "twice": row.robustness.double}
+    known = [
+        f"at {rate} the peak rate by {100 * change:+.2f}" for rate, change in changes.items() if change is not None
+    ]
+    if not known:
         return f"{chosen} The sensitivity to the peak rate is not measured; `final_neighbours=true` adds it.".strip()
-    change = f"At half the peak rate the accuracy changes by {100 * half:+.2f} points, at twice by {100 * double:+.2f}."
-    return f"{change} {chosen}".strip()
+    return f"The accuracy changes {listed(known)} points. {chosen}".strip()
 
 
 def _unknown(ranking: Ranking) -> str:

@@ -16,6 +16,11 @@ def answer(ranking: Ranking) -> str:
     if not others:
         return f"There is only one scheduler, {best.scheduler}. Its mean test accuracy is {accuracy}."
     highest = f"{best.scheduler} has the highest mean test accuracy, {accuracy}"
+    if best.mean.mean < max(row.mean.mean for row in others):  # of runs that the best scheduler lacks
+        pairs = "searches" if ranking.is_by_search else "seeds"
+        highest = (
+            f"{best.scheduler} is the best in the {pairs} that the schedulers share, with {accuracy} test accuracy"
+        )
     if not ranking.has_enough_pairs:
         pairs = counted_pairs(ranking.pairs, ranking)
         needs = f"at least {ranking.needed_pairs} are needed"
@@ -34,7 +39,7 @@ def comparisons(ranking: Ranking) -> list[str]:
     if equal:
         sentences.append(f"{names(equal)} {_are(equal)} equal to {best} within {percent(ranking.delta)} points.")
     if undecided:
-        sentences.append(f"Undecided, with the points behind on average: {names(undecided, with_gaps=True)}.")
+        sentences.append(f"Undecided, with the mean gap to {best} in points: {names(undecided, with_gaps=True)}.")
     return sentences
 
 
@@ -44,6 +49,11 @@ def names(rows: Sequence[Row], *, with_gaps: bool = False) -> str:
     if len(texts) > MAX_NAMES + 1:
         texts = [*texts[:MAX_NAMES], f"{len(texts) - MAX_NAMES} others"]
     return listed(texts)
+
+
+def verdict_text(verdict: str, delta: float) -> str:
+    """Return a verdict as a cell of a table."""
+    return f"equal within {percent(delta)}" if verdict == "equal" else verdict
 
 
 def counted_pairs(count: int, ranking: Ranking) -> str:

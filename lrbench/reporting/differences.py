@@ -8,7 +8,7 @@ from lrbench.analysis.planning import MAX_PAIRS, POWER, pairs_to_decide
 from lrbench.analysis.ranking import Ranking
 from lrbench.analysis.row import Row
 from lrbench.analysis.statistics import LEVEL, PairedTest
-from lrbench.reporting.answer import counted_pairs
+from lrbench.reporting.answer import counted_pairs, verdict_text
 from lrbench.reporting.document import Block, Commands, Table, Text, interval_text, p_text
 from lrbench.results.provenance import Provenance
 from lrbench.results.result import TrialResult
@@ -35,8 +35,7 @@ def test_cells(name: str, test: PairedTest, ranking: Ranking) -> list[str]:
     """Return a name, a difference and its test as cells. The verdict is about the name."""
     enough = test.pairs >= test.needed
     interval = [interval_text(test.difference), p_text(test.p).removeprefix("= ")] if enough else ["", ""]
-    verdict = f"equal within {percent(ranking.delta)}" if test.verdict == "equal" else test.verdict
-    return [name, percent(test.difference.mean), *interval, f"{test.pairs}", verdict]
+    return [name, percent(test.difference.mean), *interval, f"{test.pairs}", verdict_text(test.verdict, ranking.delta)]
 
 
 def _gap_tests(ranking: Ranking) -> list[Block]:

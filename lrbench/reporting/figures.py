@@ -66,13 +66,21 @@ def _final(ranking: Ranking) -> CaptionedFigure:
     figure = plots.intervals(points, means, "test accuracy, %", colors, diverged, marks)
     caption = "Each point is a final run. The mean and its 95 % interval are below the points."
     if len(rows) > 1:
-        equal = f" and those equal to it within {percent(ranking.delta)} points" if ranking.has_enough_pairs else ""
-        caption += f" Blue: the best scheduler{equal}. Orange: undecided. Grey: significantly worse."
+        caption += f" {_meaning_of_colors(ranking)}"
     if any(marks.values()):
         caption += " Triangles show the accuracy at half (◁) and at twice (▷) the peak rate."
     if any(diverged.values()):
         caption += " A triangle at the edge marks diverged runs."
     return CaptionedFigure(figure, caption)
+
+
+def _meaning_of_colors(ranking: Ranking) -> str:
+    """Return the meaning of the colors that the picture has."""
+    relations = {row.relation for row in ranking.rows}
+    equal = f" and those equal to it within {percent(ranking.delta)} points" if "equal" in relations else ""
+    meanings = {"undecided": "Orange: undecided.", "worse": "Grey: significantly worse."}
+    others = [meaning for relation, meaning in meanings.items() if relation in relations]
+    return " ".join([f"Blue: the best scheduler{equal}.", *others])
 
 
 def _neighbours(row: Row) -> dict[str, float]:

@@ -89,7 +89,10 @@ def _cost(results: Sequence[TrialResult]) -> str:
 
 
 def _budget(ranking: Ranking, provenance: Provenance) -> str:
-    """Return the size of the search. The settings of a start may be others than its results have."""
+    """Return the size of the searches, counted from their results.
+
+    The last start may have had other settings than the runs of an earlier one.
+    """
     settings, outcomes = provenance.settings, [outcome for row in ranking.rows for outcome in row.outcomes]
     trials = [len({run.spec.trial_number for run in outcome.search}) for outcome in outcomes]
     most = max(trials)

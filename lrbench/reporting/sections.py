@@ -8,6 +8,7 @@ from lrbench.analysis.ranking import Ranking
 from lrbench.analysis.row import Row
 from lrbench.analysis.time_to_target import TimeToTarget
 from lrbench.reporting import advice, differences, methods
+from lrbench.reporting.answer import verdict_text
 from lrbench.reporting.document import Block, Bullets, Section, Table, Text, interval_text
 from lrbench.reporting.overrides import overrides
 from lrbench.reporting.spaces import at_an_end
@@ -85,7 +86,9 @@ def ranking_table(ranking: Ranking, spaces: Mapping[str, Space]) -> Table:
 def _neighbours(row: Row) -> str:
     """Return the changes at half and at twice the peak rate, an empty text without such runs."""
     changes = (row.robustness.half, row.robustness.double)
-    return " / ".join(f"{100 * change:+.2f}" for change in changes if change is not None)
+    if changes == (None, None):
+        return ""
+    return " / ".join("not measured" if change is None else f"{100 * change:+.2f}" for change in changes)
 
 
 def _extra_columns(ranking: Ranking) -> dict[str, str]:
@@ -111,7 +114,7 @@ def gap_and_verdict(row: Row, ranking: Ranking) -> tuple[str, str]:
     if len(ranking.rows) == 1:
         return "", ""
     gap = "" if row.is_best else percent(row.gap_to_best.difference.mean)
-    return gap, f"equal within {percent(ranking.delta)}" if row.relation == "equal" else row.relation
+    return gap, verdict_text(row.relation, ranking.delta)
 
 
 def chosen_arguments(row: Row) -> str:
@@ -122,11 +125,7 @@ def chosen_arguments(row: Row) -> str:
 def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
     words = [_meaning_of_the_mean(ranking)]
     if len(ranking.rows) > 1:
-        words.append(
-            "Rank 2-4 means: one scheduler is significantly better, those after the fourth are significantly worse, "
-            "and the rest are not significantly different. Undecided means that neither a difference nor equality "
-            f"within {percent(ranking.delta)} points is shown: it is no tie."
-        )
+        words += _meaning_of_ranks_and_verdicts(ranking)
     table = ranking_table(ranking, spaces)
     if "at an end of its range" in table.columns:
         words.append(
@@ -170,6 +169,30 @@ def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
     return [table, Bullets(words)]
 
 
+def _meaning_of_ranks_and_verdicts(ranking: Ranking) -> list[str]:
+    """Return what a range of ranks means, by the narrowest of the table, and what undecided means."""
+    words = []
+    shared = [row.ranks for row in ranking.rows if row.ranks[0] < row.ranks[1]]
+    if shared:
+        first, last = min(shared, key=lambda ranks: ranks[1] - ranks[0])
+        worse = len(ranking.rows) - last
+        words.append(
+            f"Rank {rank_range(first, last)} means: {_significantly(first - 1, 'better')}, "
+            f"{_significantly(worse, 'worse')}, and the rest are not significantly different."
+        )
+    if any(row.relation == "undecided" for row in ranking.rows):
+        words.append(
+            f"Undecided means that neither a difference nor equality within {percent(ranking.delta)} points is shown: "
+            "it is no tie."
+        )
+    return words
+
+
+def _significantly(count: int, relation: str) -> str:
+    schedulers = f"{counted(count, 'scheduler')} {'is' if count == 1 else 'are'}" if count else "no scheduler is"
+    return f"{schedulers} significantly {relation}"
+
+
 def _meaning_of_the_mean(ranking: Ranking) -> str:
     if ranking.is_by_search:
         adjusted = ""
@@ -180,10 +203,13 @@ def _meaning_of_the_mean(ranking: Ranking) -> str:
             "choice, and its 95 % interval. The interval covers both the luck of a search and the luck of the seeds, "
             f"so the claims are about schedulers that are tuned by such a search.{adjusted}"
         )
+    shared = ""
+    if len({frozenset(row.values) for row in ranking.rows}) > 1:
+        shared = " If a scheduler lacks seeds, its gap is over the shared seeds, and is no difference of two means."
     return (
         "Mean test accuracy of the final runs, with its 95 % interval by Student's t over the seeds. There was one "
         "search, so the claims are about the chosen configurations, not about the schedulers: another search may "
-        "choose others. `searches=4` compares schedulers."
+        f"choose others. `searches=4` compares schedulers.{shared}"
     )
 
 
@@ -224,8 +250,11 @@ def _tested_tuning(ranking: Ranking) -> list[Block]:
     rows = []
     for row in ranking.rows:
         if row.tuning.test and row.tuning.gain:
+            default = row.tuning.test.mean
             _, gain, *rest = differences.test_cells("", row.tuning.gain, ranking)
-            rows.append([row.scheduler, percent(row.tuning.test.mean), percent(row.mean.mean), gain, *rest])
+            rows.append(
+                [row.scheduler, percent(default), percent(default + row.tuning.gain.difference.mean), gain, *rest]
+            )
     words = (
         "The second table shows the gain on the test images, in final runs. It is not optimistic. "
         f"The correction covers {counted(len(rows), 'comparison')}."
@@ -276,9 +305,12 @@ def _best_of(ranking: Ranking) -> list[Block]:
     for place, number in enumerate(numbers, 1):
         leader = max(rows, key=lambda cells: float(cells[place] or 0))
         leaders.append(f"{leader[0]} with {counted(number, 'trial')}")
+    others = "the other trials"
+    if ranking.is_by_search:
+        others += " of all searches, so k may exceed the trials of one"
     words = (
         "The table shows the expected validation accuracy of the best of k trials, if a search had only so many: the "
-        f"default configuration, then any k - 1 of the other trials. The highest: {listed(leaders)}. The band in the "
+        f"default configuration, then any k - 1 of {others}. The highest: {listed(leaders)}. The band in the "
         f"figure has the central {100 * (HIGH - LOW):.0f} % of such searches. The best of noisy accuracies is "
         "optimistic, more so for larger k."
     )

@@ -11,8 +11,8 @@ from scipy import stats
 from lrbench.analysis.comparison import compare_by_search
 from lrbench.analysis.ranking import Ranking, gaps_and_ranks
 from lrbench.analysis.row import Row
-from lrbench.analysis.statistics import MIN_SEARCHES, independent_difference
-from lrbench.reporting.answer import counted_pairs, names
+from lrbench.analysis.statistics import DEFAULT_DELTA, MIN_SEARCHES, independent_difference
+from lrbench.reporting.answer import counted_pairs, names, verdict_text
 from lrbench.reporting.document import Table, interval_text
 from lrbench.results.result import TrialResult
 from lrbench.text import percent, rank_range
@@ -33,7 +33,7 @@ def comparison_parts(rankings: Mapping[str, Ranking]) -> list[tuple[str, Table, 
     if seeds:
         notes.append(f"these sweeps share final seeds, such as {seeds[0]}; repeats need seed=0, seed=100, ...")
         return [side_by_side]
-    table, notes = repeats_table(common)
+    table, notes = repeats_table(common, max(ranking.delta for ranking in rankings.values()))
     return [side_by_side, (f"over {len(rankings)} repeats of the sweep, with other seeds", table, notes)]
 
 
@@ -67,17 +67,17 @@ def _by_scheduler(ranking: Ranking) -> dict[str, Row]:
     return {row.scheduler: row for row in ranking.rows}
 
 
-def repeats_table(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
+def repeats_table(rows: Mapping[str, list[Row]], delta: float = DEFAULT_DELTA) -> tuple[Table, list[str]]:
     """Return the ranking of the schedulers of `rows_in_all`, and notes on it.
 
     Each sweep gives one value per scheduler, from new searches and new seeds. So differences are
-    paired by sweep.
+    paired by sweep. Differences below `delta` do not matter.
     """
     means = {name: float(np.mean([row.mean.mean for row in repeats])) for name, repeats in rows.items()}
     ordered = sorted(means, key=lambda name: -means[name])
     layout = compare_by_search([{place: row.mean.mean for place, row in enumerate(rows[name])} for name in ordered])
     cells = []
-    for name, mean, gap, rank in zip(ordered, layout.means, *gaps_and_ranks(layout), strict=True):
+    for name, mean, gap, rank in zip(ordered, layout.means, *gaps_and_ranks(layout, delta=delta), strict=True):
         is_best = name == ordered[0]
         between, predicted = _variances(rows[name])
         row = {
@@ -86,7 +86,7 @@ def repeats_table(rows: Mapping[str, list[Row]]) -> tuple[Table, list[str]]:
             "test accuracy, %": percent(mean.mean),
             "95 % interval": interval_text(mean),
             "gap to the best": "" if is_best else percent(gap.difference.mean),
-            "verdict": "best" if is_best else {"better": "worse"}.get(gap.verdict, gap.verdict),
+            "verdict": "best" if is_best else verdict_text({"better": "worse"}.get(gap.verdict, gap.verdict), delta),
             "deviation": percent(math.sqrt(between)),
             "predicted": percent(math.sqrt(predicted)),
         }

@@ -107,7 +107,7 @@ class TrialResult(PlainData):
 
     @property
     def best_test_accuracy(self) -> float | None:
-        """The highest test accuracy of a run that scored the test images several times, else None."""
+        """The highest of several test accuracies, None if the run scored the test images once."""
         curve = self.curves.get("test/accuracy")
         return max(curve.values) if curve and len(curve.values) > 1 else None
 

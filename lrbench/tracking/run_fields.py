@@ -11,7 +11,7 @@ def run_tags(spec: TrialSpec) -> dict[str, str]:
     """Return the tags of a run that is being trained."""
     return {
         KEY_TAG: spec.key(),
-        "mlflow.runName": spec.name(with_trial=True),
+        "mlflow.runName": spec.name(),
         "scheduler": spec.scheduler.name,
         "phase": spec.phase,
         "search": "" if spec.trial is None else str(spec.search),

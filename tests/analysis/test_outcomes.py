@@ -4,6 +4,7 @@ import pytest
 
 from lrbench.analysis.outcomes import outcomes_of
 from lrbench.analysis.ranking import rank_schedulers
+from lrbench.reporting.answer import answer
 from tests.builders import Run, in_search, searches_of
 
 
@@ -185,6 +186,27 @@ def test_easy_searches_alone_do_not_make_the_best(run: Run) -> None:
         ("rex", "worse"),
     ]
     assert rows[1].mean.mean == pytest.approx(rows[0].mean.mean - 0.02)
+
+
+def test_the_best_is_not_significantly_worse_than_another(run: Run) -> None:
+    """Rex is 1 point above sine in all four shared searches. Two easy ones raise sine's mean.
+
+    Both scatter more than the others, so their own differences count.
+    """
+    noise = (0.1, -0.1, 0.15, -0.15)
+    accuracies = {
+        "rex": [[0.71 + shift + 0.0001 * place] for place, shift in enumerate(noise)],
+        "sine": [*([0.70 + shift] for shift in noise), [0.99], [0.99]],
+        "cosine": [[0.600], [0.601], [0.600], [0.601], [0.600], [0.601]],
+        "step": [[0.500], [0.501], [0.501], [0.500], [0.501], [0.500]],
+        "linear": [[0.401], [0.400], [0.400], [0.400], [0.401], [0.401]],
+    }
+    ranking = rank_schedulers(searches_of(run, accuracies))
+    rex, sine = ranking.rows[:2]
+    assert (rex.scheduler, rex.relation, rex.ranks[0]) == ("rex", "best", 1)
+    assert (sine.scheduler, sine.relation, sine.gap_to_best.pairs) == ("sine", "worse", 4)
+    assert sine.mean.mean > rex.mean.mean
+    assert answer(ranking).startswith("rex is the best in the searches that the schedulers share, with 73.")
 
 
 def test_one_lucky_search_does_not_make_the_best(run: Run) -> None:

@@ -22,7 +22,7 @@ def _test(mean: float, deviation: float, pairs: int) -> PairedTest:
     ],
 )
 def test_so_many_pairs_decide_in_four_of_five_sweeps(mean: float, deviation: float, comparisons: int) -> None:
-    """The planned number is tried on simulated differences, at the levels that Holm's steps leave."""
+    """The planned number is tried on simulated differences, at the levels of Holm's steps."""
     others = [Estimate(0.15, deviation, 3, 4)] * (comparisons - 1)
     test = holm_tests([Estimate(mean, deviation / 2, 3, 4), *others], delta=0.3, needed=3)[0]
     assert test.verdict == "undecided"

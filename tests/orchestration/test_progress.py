@@ -4,7 +4,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from lrbench.orchestration.progress import ProgressBoard, run_name, status_log
+from lrbench.orchestration.progress import ProgressBoard, status_log
 from lrbench.results.result import Curve, LossSpikes, Progress, TrialResult
 from tests.conftest import Spec
 
@@ -105,5 +105,10 @@ def test_lines_before_the_first_run() -> None:
 
 def test_names_of_runs(spec: Spec) -> None:
     search = spec("phase=search", "seed=7").model_copy(update={"trial": 3})
-    assert run_name(search) == "one_cycle search trial 3 seed 7"
-    assert run_name(search.model_copy(update={"phase": "final"})) == "one_cycle final seed 7"
+    assert search.name() == "one_cycle search trial 3 seed 7"
+    final = search.model_copy(update={"phase": "final"})
+    assert final.name() == "one_cycle final trial 3 seed 7"
+    second = {"search": 1, "seed": 2007}
+    assert search.model_copy(update=second).name() == "one_cycle search 1 trial 3 seed 2007"
+    assert final.model_copy(update=second).name() == "one_cycle search 1 final trial 3 seed 2007"
+    assert final.model_copy(update={"trial": None}).name() == "one_cycle final seed 7"

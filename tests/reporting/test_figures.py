@@ -45,7 +45,7 @@ def test_captions_explain_colours_and_triangles(run: Run, tmp_path: Path) -> Non
     results = sweep_of(run, {"cosine": eight(0.9), "constant": eight(0.5)})
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)
-    assert "Blue: the best scheduler and those equal to it within 0.30 points. Orange: undecided." in final.caption
+    assert final.caption.endswith(" Blue: the best scheduler. Grey: significantly worse.")
     results = [*results[:-1], run("constant", seed=1007, state="diverged")]
     final = draw_figures(rank_schedulers(results), {}, tmp_path)["final.png"]
     assert isinstance(final, Picture)
@@ -68,6 +68,10 @@ def test_an_undecided_scheduler_has_another_colour_than_an_equal_one(run: Run) -
     ranking = rank_schedulers(sweep_of(run, accuracies))
     assert [row.relation for row in ranking.rows] == ["best", "equal", "undecided", "worse"]
     assert _drawn(ranking) == {row.scheduler: {COLORS[row.relation]} for row in ranking.rows}
+    assert _final(ranking).caption.endswith(
+        " Blue: the best scheduler and those equal to it within 0.30 points. Orange: undecided. Grey: significantly "
+        "worse."
+    )
     assert COLORS["equal"] == COLORS["best"]
     assert len({COLORS["equal"], COLORS["undecided"], COLORS["worse"]}) == 3
 

@@ -46,12 +46,12 @@ def text(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
     "part",
     [
         "**rex has the highest mean test accuracy, 80.75 %. rex is significantly better than step. sine is equal to "
-        "rex within 1.00 points. Undecided, with the points behind on average: cosine (0.60).**",
+        "rex within 1.00 points. Undecided, with the mean gap to rex in points: cosine (0.60).**",
         "**Use `rex`**, with `optimizer.lr=1.9` `scheduler.knobs.floor=0`.",
         # The four pairs of final runs have a variance of 0.5 ** 2 * 2, and t(0.975, 4) is 2.776.
         "- This configuration: 80.80 % test accuracy (2 final runs, 95 % interval 79.41 to 82.19 over seeds).",
         "- This scheduler, tuned by a search of 2 trials: 80.75 % (4 searches, 95 % interval ",
-        "At half the peak rate the accuracy changes by -1.50 points, at twice by -10.50.",
+        "The accuracy changes at half the peak rate by -1.50 and at twice the peak rate by -10.50 points.",
         "The searches chose peak rates from 0.5 to 1.95.",
         "scheduler = lr_scheduler.",
         "over up to 4 independent searches",
@@ -59,7 +59,7 @@ def text(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
         "after a two-way layout of schedulers and searches",
         "Triangles show the accuracy at half (◁) and at twice (▷) the peak rate.",
         "| rex | 1 | 1 | 60.00 | 81.20 | 2 | `optimizer.lr=1.95` `scheduler.knobs.floor=0` |",
-        "4 searches of 2 trials for each scheduler; the first trial has the default configuration, the next 1 is spread",
+        "4 searches of 2 trials for each scheduler; the first trial has the default configuration, the next 1 is ",
         "1000 to 1001, 3000 to 3001, 5000 to 5001, 7000 to 7001",
         "The intervals cover the luck of the searches and of the final seeds.",
         "4 searches cannot show differences below about",
