@@ -108,7 +108,7 @@ def test_a_whole_report(report_folder: Path) -> None:
         "**cosine has the highest mean test accuracy, 80.00 %.",
         "| rank | scheduler | test accuracy, % | 95 % interval | gap to the best | verdict | final runs | diverged |",
         "| 2-3 | rex | 78.00 |",
-        "Rank 2-3 means: 1 scheduler is significantly better, no scheduler is significantly worse, and the rest",
+        "Rank 1-2 means: no scheduler is significantly better, 1 scheduler is significantly worse, and the rest are",
         "Undecided, with the mean gap to cosine in points: constant (12.23, 1 diverged)",
         "**Use `cosine`**, with `optimizer.lr=0.4086` `scheduler.knobs.floor=0.165`.",
         "- This configuration: 80.00 % test accuracy (8 final runs, 95 % interval 79.83 to 80.17 over seeds).",
