@@ -170,7 +170,7 @@ def _ranking(ranking: Ranking, spaces: Mapping[str, Space]) -> list[Block]:
 
 
 def _meaning_of_ranks_and_verdicts(ranking: Ranking) -> list[str]:
-    """Return what a range of ranks means, by the narrowest of the table, and what undecided means."""
+    """Return what the narrowest range of ranks means, and what undecided means."""
     words = []
     shared = [row.ranks for row in ranking.rows if row.ranks[0] < row.ranks[1]]
     if shared:

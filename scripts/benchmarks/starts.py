@@ -17,7 +17,7 @@ def outcomes(folder: Path) -> dict[tuple[str, int], SearchOutcome]:
 
 
 def main() -> None:
-    """Print how the choices of two sweeps differ that share their settings except startup_trials."""
+    """Print how the choices of two sweeps differ that differ only in startup_trials."""
     parser = argparse.ArgumentParser(prog="scripts/bench starts", description=main.__doc__)
     parser.add_argument("spread", type=Path, help="the folder of the sweep with spread startup trials")
     parser.add_argument("random", type=Path, help="the folder of the sweep with startup_trials=1")
