@@ -40,6 +40,16 @@ def counted(number: float, thing: str) -> str:
     return f"{number:g} {thing if number == 1 else plural}"
 
 
+def counted_range(numbers: Sequence[int], thing: str) -> str:
+    """Return the lowest and the highest of some numbers with their noun.
+
+    >>> counted_range([3, 2], "trial"), counted_range([1, 1], "trial")
+    ('2 to 3 trials', '1 trial')
+    """
+    low, high = min(numbers), max(numbers)
+    return counted(high, thing) if low == high else f"{low} to {counted(high, thing)}"
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """Return sorted whole numbers as ranges.
 

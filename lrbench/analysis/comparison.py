@@ -83,10 +83,14 @@ def adjusted_means(values: Sequence[Values]) -> list[float]:
     Without a chain of shared searches between all schedulers, nothing tells, and the means are
     plain.
     """
-    fit = _fit(values)
-    if len({frozenset(row) for row in values}) == 1 or len(set(fit.groups)) > 1:
+    if len({frozenset(row) for row in values}) == 1 or not are_linked(values):
         return [float(np.mean(list(row.values()))) for row in values]
-    return [float(level) for level in fit.levels]
+    return [float(level) for level in _fit(values).levels]
+
+
+def are_linked(values: Sequence[Values]) -> bool:
+    """Return True if each scheduler shares searches with another, in a chain that has them all."""
+    return len(set(_fit(values).groups)) == 1
 
 
 def _moved(interval: Interval, mean: float) -> Interval:

@@ -14,11 +14,14 @@ def pairs_to_decide(test: PairedTest, delta: float) -> int | None:
 
     It assumes that the observed difference and its scatter are the true ones, that both sides get
     the further pairs, and that the levels of the test stay the same. It is at least the number of
-    pairs that a claim needs. It is None if the scatter is unknown or zero, or above MAX_PAIRS.
+    pairs that a claim needs. It is None if the scatter is unknown, or if the number is above
+    MAX_PAIRS.
     """
     mean, error, freedom, pairs = test.estimate
-    if pairs < 2 or not freedom or not error:
+    if pairs < 2 or not freedom:
         return None
+    if error == 0:  # all differences are the same, so any claim needs only enough of them
+        return max(pairs + 1, test.needed)
     counts = np.arange(max(pairs + 1, test.needed), MAX_PAIRS + 1)
     errors = error * np.sqrt(pairs / counts)
     freedoms = freedom + counts - pairs  # a further pair has two values, and its search or seed takes one

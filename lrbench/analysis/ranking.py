@@ -67,6 +67,11 @@ class Ranking:
         return max(row.gap_to_best.pairs for row in self.rows[1:])
 
     @property
+    def shared_by_all(self) -> int:
+        """The number of searches or seeds that all schedulers share."""
+        return len(set.intersection(*(set(row.values) for row in self.rows)))
+
+    @property
     def has_enough_pairs(self) -> bool:
         """True if some scheduler shares enough pairs with the best one to claim a difference."""
         return self.pairs >= self.needed_pairs
@@ -87,7 +92,7 @@ def rank_schedulers(
     """
     outcomes = outcomes_of(results, confirm)
     tested = {name: [one for one in searches if one.finals] for name, searches in outcomes.items()}
-    searches = max((len(found) for found in tested.values()), default=0)
+    searches = len({one.number for found in tested.values() for one in found})
     values = {name: _values(found, by_search=searches > 1) for name, found in tested.items() if found}
     if not values:
         raise ConfigError("must have finished final runs. Start the sweep again to train them.")

@@ -11,13 +11,14 @@ from lrbench.analysis.best_of_k import BestOf, best_of_k
 from lrbench.analysis.comparison import Values
 from lrbench.analysis.outcomes import SearchOutcome
 from lrbench.analysis.search_summary import SearchSummary
-from lrbench.analysis.statistics import Interval, PairedTest, pooled_interval
+from lrbench.analysis.statistics import Estimate, Interval, PairedTest, pooled_interval
 from lrbench.analysis.time_to_target import TimeToTarget
 from lrbench.analysis.tuning import Tuning
 from lrbench.results.result import EXTRA_TEST_ACCURACIES, TrialResult
 from lrbench.spec import Value
 
-Relation = Literal["best", "equal", "undecided", "worse"]  # of a scheduler to the best one
+Relation = Literal["best", "better", "equal", "undecided", "worse"]  # of a scheduler to the best one
+_OPPOSITE: Mapping[str, Relation] = {"better": "worse", "worse": "better"}  # of a gap, the best minus another
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Row:
     def runs(self) -> Sequence[TrialResult]:
         """The final runs of all searches."""
         return [run for outcome in self.outcomes for run in outcome.finals]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean and its standard error, with one degree of freedom less than values."""
+        return Estimate(self.mean.mean, self.error, len(self.values) - 1, len(self.values))
 
     @property
     def accuracies(self) -> np.ndarray:
@@ -125,12 +131,14 @@ class Row:
 
     @property
     def relation(self) -> Relation:
-        """The relation to the best scheduler. Without a claim it is undecided."""
+        """The relation to the best scheduler. Without a claim it is undecided.
+
+        Schedulers that lack searches of each other may be better than each other in a circle. Then
+        one may be better than the best, which has the highest mean.
+        """
         if self.is_best:
             return "best"
-        if self.gap_to_best.verdict == "better":
-            return "worse"
-        return "equal" if self.gap_to_best.verdict == "equal" else "undecided"
+        return _OPPOSITE.get(self.gap_to_best.verdict, self.gap_to_best.verdict)
 
 
 def robustness_of(outcomes: Sequence[SearchOutcome]) -> Robustness:

@@ -124,19 +124,16 @@ def pooled_interval(mean: float, factor: float, samples: Sequence[np.ndarray]) -
     return Interval(mean, mean - half_width, mean + half_width)
 
 
-def independent_difference(values: np.ndarray, others: np.ndarray) -> Interval:
-    """Return mean(values) - mean(others) and its 95 % interval by Welch's t.
-
-    Their shapes are (n,) and (m,); they are not paired.
-    """
-    mean = float(np.mean(values) - np.mean(others))
-    if min(len(values), len(others)) < 2:
+def independent_difference(first: Estimate, second: Estimate) -> Interval:
+    """Return the difference of two independent means and its 95 % interval by Welch's t."""
+    mean = first.mean - second.mean
+    if not first.freedom or not second.freedom:
         return Interval(mean, math.nan, math.nan)
     # SciPy's own test warns if one of the samples does not vary.
-    squared_errors = np.array([np.var(sample, ddof=1) / len(sample) for sample in (values, others)])
+    squared_errors = np.array([first.error, second.error]) ** 2
     if not squared_errors.any():
         return Interval(mean, mean, mean)
-    freedom = squared_errors.sum() ** 2 / (squared_errors**2 / [len(values) - 1, len(others) - 1]).sum()
+    freedom = squared_errors.sum() ** 2 / (squared_errors**2 / [first.freedom, second.freedom]).sum()
     half_width = float(stats.t.isf(LEVEL / 2, freedom) * np.sqrt(squared_errors.sum()))
     return Interval(mean, mean - half_width, mean + half_width)
 

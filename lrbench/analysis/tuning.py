@@ -16,7 +16,7 @@ from lrbench.results.selection import trial_scores
 class Tuning:
     """The gain from tuning: the default configuration, trial 0, next to the chosen one.
 
-    The validation accuracies are means of the scores of the same searches. `test` is the test
+    The validation accuracies are means over the same search runs. `test` is the test
     accuracy of the default. It is None if the default has no final runs. `gain` is the tuned test
     accuracy minus the default's. It is paired by search or seed, and corrected by Holm.
     """
@@ -52,16 +52,15 @@ def gains_from_tuning(
 
 
 def _validation_accuracies(outcomes: Sequence[SearchOutcome]) -> tuple[float, float]:
-    """Return the mean scores of the default and of the chosen configuration.
+    """Return the mean scores of the default and of the chosen configuration in the searches.
 
-    Both are means over the same searches: those whose default has a score. The default's is NaN if
-    there are none.
+    Both are means over the same runs: the search runs of the searches whose default has a score,
+    without confirmations. The default's is NaN if there are none.
     """
-    chosen = {outcome.number: outcome.choice.score for outcome in outcomes if outcome.choice}
-    scores = {outcome.number: trial_scores(outcome.search).get(0) for outcome in outcomes}
-    both = [(score, chosen[number]) for number, score in scores.items() if score is not None and number in chosen]
+    scores = [(trial_scores(outcome.search), outcome.choice.trial) for outcome in outcomes if outcome.choice]
+    both = [(by_trial[0], by_trial[trial]) for by_trial, trial in scores if 0 in by_trial]
     if not both:
-        return math.nan, float(np.mean(list(chosen.values())))
+        return math.nan, float(np.mean([by_trial[trial] for by_trial, trial in scores]))
     default, tuned = np.mean(both, axis=0)
     return float(default), float(tuned)
 

@@ -21,12 +21,11 @@ SECTIONS_WITH_TARGETS = ("scheduler", "optimizer", "model", "data")
 def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ()) -> bool:
     """Train the final runs of SCHEDULER[:SEED] again, and return True if the reported row holds.
 
-    The row holds if all runs are identical, or if their mean is inside an interval over seeds. For
-    all runs of a scheduler, this is the interval of the reported mean. For one run of several, it
-    is the prediction interval of one more run of the same search. The luck of searches is left out,
-    because the configurations are the same. `allow` has prefixes of targets in addition to
-    lrbench's. Raises ConfigError if the ranking has no such run, if a target is not allowed, or if
-    this machine cannot train the runs.
+    The row holds if all runs are identical, or if their mean is inside a prediction interval over
+    seeds: of the mean of as many further runs, or of one more run of the same search. The luck of
+    searches is left out, because the configurations are the same. `allow` has prefixes of targets
+    in addition to lrbench's. Raises ConfigError if the ranking has no such run, if a target is not
+    allowed, or if this machine cannot train the runs.
     """
     row, reported = _reported_runs(ranking, name)
     for run in reported:  # before any training, because results may come from anyone
@@ -44,8 +43,8 @@ def verify_row(ranking: Ranking, name: str, log: Log, allow: Sequence[str] = ())
         return True
     mean = _mean_accuracy(repeated)
     if len(reported) == len(row.runs):
-        interval = row.seed_interval(_mean_accuracy(reported), 1 / len(reported))
-        return _is_inside(mean, interval, "the 95 % interval of the mean over seeds", log)
+        interval = row.seed_interval(_mean_accuracy(reported), 2 / len(reported))
+        return _is_inside(mean, interval, "the interval that contains 95 % of such repeats", log)
     (outcome,) = [outcome for outcome in row.outcomes if outcome.number == reported[0].spec.search]
     interval = row.seed_interval(outcome.mean, 1 + 1 / len(outcome.finals))
     return _is_inside(mean, interval, "the interval that contains 95 % of such runs", log)

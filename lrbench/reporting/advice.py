@@ -7,7 +7,7 @@ from lrbench.analysis.row import Row
 from lrbench.reporting.answer import comparisons, counted_pairs
 from lrbench.reporting.document import Block, Bullets, Code, Text, interval_text
 from lrbench.reporting.overrides import overrides
-from lrbench.text import counted, listed, percent
+from lrbench.text import counted, counted_range, listed, percent
 
 
 def advice(ranking: Ranking) -> list[Block]:
@@ -35,11 +35,11 @@ def _accuracies(ranking: Ranking) -> list[str]:
 
 
 def _search_size(row: Row) -> str:
-    """Return the size of one search in words."""
-    outcome = row.recommended
-    trials = counted(len({run.spec.trial for run in outcome.search}), "trial")
-    again = len(outcome.confirmation)
-    return f"a search of {trials} and {counted(again, 'confirmation run')}" if again else f"a search of {trials}"
+    """Return the size of one search in words, with the smallest and the largest if they differ."""
+    trials = counted_range([len({run.spec.trial for run in outcome.search}) for outcome in row.outcomes], "trial")
+    again = [len(outcome.confirmation) for outcome in row.outcomes]
+    confirmed = f" and {counted_range(again, 'confirmation run')}" if any(again) else ""
+    return f"a search of {trials}{confirmed}"
 
 
 def _relations(ranking: Ranking) -> str:

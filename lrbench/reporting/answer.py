@@ -7,6 +7,7 @@ from lrbench.analysis.row import Relation, Row
 from lrbench.text import counted, listed, percent
 
 MAX_NAMES = 8  # in a sentence
+RELATIONS: Sequence[Relation] = ("worse", "better", "equal", "undecided")
 
 
 def answer(ranking: Ranking) -> str:
@@ -14,28 +15,36 @@ def answer(ranking: Ranking) -> str:
     best, others = ranking.rows[0], ranking.rows[1:]
     accuracy = f"{percent(best.mean.mean)} %"
     if not others:
-        return f"There is only one scheduler, {best.scheduler}. Its mean test accuracy is {accuracy}."
+        only = "Only one scheduler is ranked" if ranking.unranked else "There is only one scheduler"
+        return f"{only}, {best.scheduler}. Its mean test accuracy is {accuracy}."
     highest = f"{best.scheduler} has the highest mean test accuracy, {accuracy}"
-    if best.mean.mean < max(row.mean.mean for row in others):  # of runs that the best scheduler lacks
+    if higher := [row for row in others if row.mean.mean > best.mean.mean]:
         pairs = "searches" if ranking.is_by_search else "seeds"
-        highest = (
-            f"{best.scheduler} is the best in the {pairs} that the schedulers share, with {accuracy} test accuracy"
-        )
+        means = f"{names(higher)} {'have higher means' if len(higher) > 1 else 'has a higher mean'}, of other {pairs}"
+        highest = f"{best.scheduler} comes first, with {accuracy} mean test accuracy ({means})"
     if not ranking.has_enough_pairs:
         pairs = counted_pairs(ranking.pairs, ranking)
         needs = f"at least {ranking.needed_pairs} are needed"
-        return f"{highest}, but {pairs} cannot show a difference: {needs}. All comparisons are undecided."
+        undecided = f"All comparisons with {best.scheduler} are undecided"
+        return f"{highest}, but {pairs} cannot show a difference: {needs}. {undecided}."
     return " ".join([f"{highest}.", *comparisons(ranking), *_question(ranking)])
 
 
 def comparisons(ranking: Ranking) -> list[str]:
     """Return what is known of the other schedulers, a sentence for each relation."""
     best = ranking.rows[0].scheduler
-    worse, equal, undecided = (_related(ranking, relation) for relation in ("worse", "equal", "undecided"))
+    worse, better, equal, undecided = (
+        [row for row in ranking.rows if row.relation == relation] for relation in RELATIONS
+    )
     sentences = []
     if worse:
         every = "every other scheduler" if len(worse) == len(ranking.rows) - 1 > 1 else names(worse)
         sentences.append(f"{best} is significantly better than {every}.")
+    if better:
+        pairs = "searches" if ranking.is_by_search else "seeds"
+        sentences.append(
+            f"{names(better)} {_are(better)} significantly better than {best} in the {pairs} that both have."
+        )
     if equal:
         sentences.append(f"{names(equal)} {_are(equal)} equal to {best} within {percent(ranking.delta)} points.")
     if undecided:
@@ -59,10 +68,6 @@ def verdict_text(verdict: str, delta: float) -> str:
 def counted_pairs(count: int, ranking: Ranking) -> str:
     """Return a number of searches or of final seeds in words."""
     return counted(count, "search" if ranking.is_by_search else "final seed")
-
-
-def _related(ranking: Ranking, relation: Relation) -> list[Row]:
-    return [row for row in ranking.rows if row.relation == relation]
 
 
 def _name(row: Row, *, with_gap: bool) -> str:

@@ -20,7 +20,7 @@ MAX_COMMANDS = 3
 def differences(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[Block]:
     """Return the tests of all schedulers against the best one and against the baseline."""
     if len(ranking.rows) == 1:
-        return [Text("There is only one scheduler, so there are no differences.")]
+        return [Text("Only one scheduler is ranked, so there are no differences.")]
     if not ranking.has_enough_pairs:
         return _differences_without_tests(ranking)
     return [*_gap_tests(ranking), *_gain_tests(ranking), *_what_would_decide(ranking, results, provenance)]

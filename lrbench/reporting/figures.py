@@ -21,6 +21,7 @@ MARKS = "Later trials are darker. A ring is the choice of a search."
 COLORS: Mapping[Relation, str] = {
     "best": plots.BLUE,
     "equal": plots.BLUE,
+    "better": plots.ORANGE,
     "undecided": plots.ORANGE,
     "worse": plots.GREY,
 }
@@ -95,7 +96,7 @@ def _ranks(ranking: Ranking) -> CaptionedFigure | Text:
         needed = f"at least {MIN_RANKED} schedulers and {MIN_PAIRS} shared searches or seeds"
         return Text(
             f"No critical-difference diagram: the diagram needs {needed} (here {len(ranking.rows)} and "
-            f"{ranking.pairs})."
+            f"{ranking.shared_by_all})."
         )
     order = sorted(range(len(ranking.rows)), key=lambda place: test.ranks[place])
     ranks = {ranking.rows[place].scheduler: float(test.ranks[place]) for place in order}

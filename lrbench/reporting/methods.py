@@ -13,7 +13,7 @@ from lrbench.reporting.document import Block, Commands, Text
 from lrbench.results.provenance import DIRTY, Provenance
 from lrbench.results.result import TrialResult
 from lrbench.spec import TrialSpec
-from lrbench.text import counted, duration, listed, percent, ranges
+from lrbench.text import counted, counted_range, duration, listed, percent, ranges
 
 
 def methods(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[str]:
@@ -70,14 +70,22 @@ def _seeds(ranking: Ranking) -> list[str]:
     """Return the final seeds, and why they pair the runs."""
     by_scheduler = [{run.spec.seed for run in row.runs} for row in ranking.rows]
     seeds = ranges(sorted(set().union(*by_scheduler)))
-    same = all(used == by_scheduler[0] for used in by_scheduler)
-    return [
-        f"All schedulers used the final seeds {seeds}."
-        if same
-        else f"The final seeds are {seeds}; some schedulers lack runs with some of them.",
-        "A seed sets the initial weights, the order and the augmentation of the images. So differences are paired by "
-        + ("search: in a search, all schedulers have the same seeds." if ranking.is_by_search else "seed."),
-    ]
+    first = f"The final seeds are {seeds}; some schedulers lack runs with some of them."
+    if all(used == by_scheduler[0] for used in by_scheduler):
+        first = f"All {'ranked ' if ranking.unranked else ''}schedulers used the final seeds {seeds}."
+    pairs = "seed."
+    if ranking.is_by_search:
+        pairs = "search: in a search, all schedulers have the same seeds."
+        if not _share_seeds(ranking):
+            pairs = "search, although some schedulers lack seeds that others have in the same search."
+    sets = "A seed sets the initial weights, the order and the augmentation of the images."
+    return [first, f"{sets} So differences are paired by {pairs}"]
+
+
+def _share_seeds(ranking: Ranking) -> bool:
+    """Return True if all schedulers have the same final seeds in each search that they have."""
+    seeds = {(one.number, frozenset(one.accuracies)) for row in ranking.rows for one in row.outcomes}
+    return len(seeds) == len({number for number, _ in seeds})
 
 
 def _cost(results: Sequence[TrialResult]) -> str:
@@ -95,13 +103,12 @@ def _budget(ranking: Ranking, provenance: Provenance) -> str:
     """
     settings, outcomes = provenance.settings, [outcome for row in ranking.rows for outcome in row.outcomes]
     trials = [len({run.spec.trial_number for run in outcome.search}) for outcome in outcomes]
-    most = max(trials)
-    parts = [f"{_spread(trials)} {'trial' if most == 1 else 'trials'} for each scheduler"]
+    most, size = max(trials), counted_range(trials, "trial")
+    parts = [f"{size} for each scheduler"]
     if ranking.is_by_search:
-        searches = _spread([len(row.outcomes) for row in ranking.rows])
-        parts = [f"{searches} searches of {_spread(trials)} {'trial' if most == 1 else 'trials'} for each scheduler"]
+        parts = [f"{counted_range([len(row.outcomes) for row in ranking.rows], 'search')} of {parts[0]}"]
     if min(trials) < (planned := settings.get("n_trials", most)):
-        parts[0] += f" (n_trials={planned}; trials with the same values are trained once)"
+        parts[0] += f" (n_trials={planned}, without those that repeat an earlier trial or have no result)"
     first = "the first trial has the default configuration"
     if (startup := min(settings.get("startup_trials", 1), most) - 1) > 0:
         first += f", the next {startup} {'is' if startup == 1 else 'are'} spread over the space (scrambled Sobol)"
@@ -122,12 +129,9 @@ def _confirmations(outcomes: Sequence[SearchOutcome], confirm: int) -> list[str]
     if not confirmed:
         return []
     where = "a search" if len(confirmed) == len(again) else f"{len(confirmed)} of {len(again)} searches"
-    return [f"the best {_spread(confirmed)} trials of {where} are trained again before one is chosen"]
-
-
-def _spread(counts: Sequence[int]) -> str:
-    """Return the lowest and the highest of some counts in words, or the only one."""
-    return " to ".join(dict.fromkeys((f"{min(counts)}", f"{max(counts)}")))
+    best = "trial" if max(confirmed) == 1 else counted_range(confirmed, "trial")
+    verb = "is" if max(confirmed) == 1 else "are"
+    return [f"the best {best} of {where} {verb} trained again before one is chosen"]
 
 
 def _component(settings: Mapping[str, Any]) -> str:
@@ -212,7 +216,8 @@ def _covered_by_the_intervals(ranking: Ranking) -> str:
 
 def _search_limitations(ranking: Ranking, results: Sequence[TrialResult], provenance: Provenance) -> list[str]:
     lines = []
-    if search_seeds(provenance) == 1 and not ranking.is_by_search:
+    is_confirmed = any(run.spec.phase == "confirm" for run in results)
+    if search_seeds(provenance) == 1 and not ranking.is_by_search and not is_confirmed:
         lines.append("Each trial was one run with the same seed, so the choice is in part luck with that seed.")
     steps = {run.spec.phase: run.spec.train.total_steps for run in results}
     if "search" in steps and steps["search"] != steps["final"]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lrbench.analysis.best_of_k import HIGH, LOW
+from lrbench.analysis.comparison import are_linked
 from lrbench.analysis.ranking import Ranking
 from lrbench.analysis.row import Row
 from lrbench.analysis.time_to_target import TimeToTarget
@@ -196,7 +197,8 @@ def _significantly(count: int, relation: str) -> str:
 def _meaning_of_the_mean(ranking: Ranking) -> str:
     if ranking.is_by_search:
         adjusted = ""
-        if len({frozenset(row.values) for row in ranking.rows}) > 1:
+        values = [row.values for row in ranking.rows]
+        if len(set(map(frozenset, values))) > 1 and are_linked(values):
             adjusted = " If a scheduler lacks searches, its mean is adjusted: the others show how easy these were."
         return (
             f"Mean test accuracy over up to {ranking.searches} independent searches, each with final runs of its "
@@ -234,7 +236,8 @@ def _tuning(ranking: Ranking) -> list[Block]:
         for row in ranking.rows
     ]
     words = (
-        "The table shows the validation accuracy of the default configuration (trial 0) and of the chosen trial"
+        "The table shows the validation accuracy of the default configuration (trial 0) and of the chosen trial in the "
+        f"search{', without the runs that confirm a choice' if _is_confirmed(ranking) else ''}"
         f"{', as means over the searches' if ranking.is_by_search else ''}. The gain is optimistic, because a chosen "
         "trial is the best of several, in part by luck. The recommended configuration is the choice with the highest "
         "validation accuracy."
@@ -243,6 +246,10 @@ def _tuning(ranking: Ranking) -> list[Block]:
     if any(row.tuning.test for row in ranking.rows):
         blocks += _tested_tuning(ranking)
     return blocks
+
+
+def _is_confirmed(ranking: Ranking) -> bool:
+    return any(outcome.confirmation for row in ranking.rows for outcome in row.outcomes)
 
 
 def _tested_tuning(ranking: Ranking) -> list[Block]:
@@ -259,9 +266,12 @@ def _tested_tuning(ranking: Ranking) -> list[Block]:
         "The second table shows the gain on the test images, in final runs. It is not optimistic. "
         f"The correction covers {counted(len(rows), 'comparison')}."
     )
-    same = [row.scheduler for row in ranking.rows if not any(outcome.defaults for outcome in row.outcomes)]
+    untested = [row for row in ranking.rows if not any(outcome.defaults for outcome in row.outcomes)]
+    same = [row.scheduler for row in untested if all(one.choice and one.choice.trial == 0 for one in row.outcomes)]
     if same:
         words += f" The search chose the default for {listed(same)}."
+    if missing := [row.scheduler for row in untested if row.scheduler not in same]:
+        words += f" The default of {listed(missing)} has no final runs."
     return [Table(columns, rows, left=(0, 7)), Text(words)]
 
 
@@ -303,18 +313,24 @@ def _best_of(ranking: Ranking) -> list[Block]:
     ]
     leaders = []
     for place, number in enumerate(numbers, 1):
-        leader = max(rows, key=lambda cells: float(cells[place] or 0))
-        leaders.append(f"{leader[0]} with {counted(number, 'trial')}")
+        highest = max((cells[place] for cells in rows if cells[place]), key=float, default="")
+        best = [cells[0] for cells in rows if highest and cells[place] == highest]
+        if best:
+            leaders.append(f"with {counted(number, 'trial')} {listed(best)}")
     others = "the other trials"
     if ranking.is_by_search:
         others += " of all searches, so k may exceed the trials of one"
     words = (
         "The table shows the expected validation accuracy of the best of k trials, if a search had only so many: the "
-        f"default configuration, then any k - 1 of {others}. The highest: {listed(leaders)}. The band in the "
-        f"figure has the central {100 * (HIGH - LOW):.0f} % of such searches. The best of noisy accuracies is "
+        f"default configuration, then any k - 1 of {others}. {_sentence('The highest', leaders)}The band in "
+        f"the figure has the central {100 * (HIGH - LOW):.0f} % of such searches. The best of noisy accuracies is "
         "optimistic, more so for larger k."
     )
     return [Table(["scheduler", *(f"k = {number}" for number in numbers)], rows), Text(words)]
+
+
+def _sentence(subject: str, parts: Sequence[str]) -> str:
+    return f"{subject}: {'; '.join(parts)}. " if parts else ""
 
 
 def best_of_numbers(ranking: Ranking) -> list[int]:

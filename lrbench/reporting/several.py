@@ -164,13 +164,11 @@ def _sweep_cells(row: Row | None, with_intervals: bool) -> list[str]:
 def _difference(first: Row | None, second: Row | None) -> str:
     if not first or not second:
         return ""
-    difference = independent_difference(_values(second), _values(first))
+    difference = independent_difference(second.estimate, first.estimate)
+    if (len(first.outcomes) > 1) != (len(second.outcomes) > 1):
+        return percent(difference.mean)  # one error is over seeds alone, and the other over searches too
     ends = interval_text(difference)
     return f"{percent(difference.mean)} ({ends})" if ends else percent(difference.mean)
-
-
-def _values(row: Row) -> np.ndarray:
-    return np.array(list(row.values.values()))
 
 
 def _leader(ranking: Ranking) -> str:
@@ -178,10 +176,14 @@ def _leader(ranking: Ranking) -> str:
     subject = "schedulers" if ranking.is_by_search else "chosen configurations"
     if not ranking.has_enough_pairs:
         return f"{counted_pairs(ranking.pairs, ranking)} cannot show a difference ({subject})"
-    candidates = [row for row in ranking.rows if row.relation != "worse"]
-    if len(candidates) == 1:
-        return f"{candidates[0].scheduler} is the best ({subject})"
-    return f"no difference is shown between {names(candidates)} ({subject})"
+    best, *others = ranking.rows
+    if not others:
+        return f"only {best.scheduler}"
+    candidates = [row for row in others if row.relation != "worse"]
+    if not candidates:
+        return f"{best.scheduler} is the best ({subject})"
+    verb = "is" if len(candidates) == 1 else "are"
+    return f"{best.scheduler} comes first; {names(candidates)} {verb} not shown to be worse ({subject})"
 
 
 def _agreement(first: Mapping[str, Row], second: Mapping[str, Row]) -> list[str]:

@@ -46,6 +46,8 @@ def test_no_plan_without_a_scatter_or_within_reach() -> None:
     (single,) = holm_tests([paired_estimate(np.array([0.1]))])
     assert pairs_to_decide(single, 0.3) is None
     assert pairs_to_decide(_test(0.15, 100.0, 4), 0.3) is None
+    (without_scatter,) = holm_tests([Estimate(1.0, 0.0, 3, 4)], delta=0.3, needed=6)
+    assert pairs_to_decide(without_scatter, 0.3) == 6
     assert (pairs_to_decide(_test(0.15, 1.0, 4), 0.3) or MAX_PAIRS) < MAX_PAIRS
 
 

@@ -37,14 +37,14 @@ def test_what_is_not_identical_may_lie_in_the_interval(trained: list[TrialResult
         True,
         "inside the interval that contains 95 % of such runs",
     )
-    assert _verified(trained, "cosine", (0.01, 0.0)) == (True, "inside the 95 % interval of the mean over seeds")
+    assert _verified(trained, "cosine", (0.01, 0.0)) == (True, "inside the interval that contains 95 % of such repeats")
 
 
 def test_what_lies_outside_does_not_hold(trained: list[TrialResult]) -> None:
     off = 0.5 - np.array([each.last("test/accuracy") for each in trained[1:]])  # both are said to have had 0.5, nearly
     assert _verified(trained, "cosine", (off[0], off[1] + 1e-6)) == (
         False,
-        "outside the 95 % interval of the mean over seeds",
+        "outside the interval that contains 95 % of such repeats",
     )
 
 
@@ -54,7 +54,7 @@ def test_the_luck_of_searches_does_not_excuse_a_difference(trained: list[TrialRe
     ranking = rank_schedulers([_recorded(result) for result in runs])
     (row,) = ranking.rows
     assert row.mean.half_width > 1.0
-    for wanted, place in (("cosine", "of the mean over seeds"), ("cosine:3000", "that contains 95 % of such runs")):
+    for wanted, place in (("cosine", "95 % of such repeats"), ("cosine:3000", "that contains 95 % of such runs")):
         said: list[str] = []
         assert not verify_row(ranking, wanted, said.append)
         assert "outside" in said[-1] and place in said[-1]

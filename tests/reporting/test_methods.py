@@ -6,6 +6,7 @@ import pytest
 
 from lrbench.analysis.ranking import rank_schedulers
 from lrbench.reporting import methods
+from lrbench.reporting.answer import answer
 from lrbench.reporting.document import Commands, Text
 from lrbench.reporting.sections import ranking_table
 from lrbench.reporting.spaces import at_an_end, search_spaces
@@ -83,7 +84,7 @@ def test_a_search_with_a_pruner_and_several_seeds(run: Run, tmp_path: Path) -> N
     folder = sweep_folder(tmp_path, results, n_trials=5, search_seeds=2, pruner=pruner)
     text = _methods(folder, results)
     for part in (
-        "4 trials for each scheduler (n_trials=5; trials with the same values are trained once); the first trial has",
+        "4 trials for each scheduler (n_trials=5, without those that repeat an earlier trial or have no result)",
         "each trial is the mean of 2 seeds",
         "pruner median (n_startup_trials=5)",
         "0 diverged, 2 were pruned",
@@ -102,13 +103,25 @@ def test_the_budget_is_counted_from_the_results(run: Run, tmp_path: Path) -> Non
     folder = sweep_folder(tmp_path, results, searches=3, n_trials=3, startup_trials=3, confirm=2)
     text = _methods(folder, results)
     for part in (
-        "2 to 3 searches of 2 to 3 trials for each scheduler (n_trials=3; trials with the same values are trained",
+        "2 to 3 searches of 2 to 3 trials for each scheduler (n_trials=3, without those that",
         "the first trial has the default configuration, the next 2 are spread over the space",
         "the best 2 trials of 4 of 5 searches are trained again before one is chosen",
         "The final seeds are 1000, 3000, 5000; some schedulers lack runs with some of them.",
         "paired by search: in a search, all schedulers have the same seeds.",
     ):
         assert part in text, part
+
+
+def test_unequal_seeds_in_a_search_are_said(run: Run, tmp_path: Path) -> None:
+    results = searches_of(run, {"rex": [[0.7, 0.7], [0.7, 0.7]], "cosine": [[0.6, 0.6], [0.6]]})
+    text = _methods(sweep_folder(tmp_path, results), results)
+    assert "paired by search, although some schedulers lack seeds that others have in the same search." in text
+
+
+def test_ranked_and_other_schedulers(run: Run, tmp_path: Path) -> None:
+    results = [*sweep_of(run, {"rex": eight(0.7)}), run("step", "search", 0, 0, validation=[0.5])]
+    assert "All ranked schedulers used the final seeds" in _methods(sweep_folder(tmp_path, results), results)
+    assert answer(rank_schedulers(results)).startswith("Only one scheduler is ranked, rex.")
 
 
 def test_a_peak_rate_near_an_end_of_its_range_is_named(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lrbench.reporting.several import (
     side_by_side_table,
 )
 from lrbench.results.result import TrialResult
-from tests.builders import SEEDS, Run, repeats_of, sweep_of
+from tests.builders import SEEDS, Run, eight, repeats_of, searches_of, sweep_of
 
 
 def test_side_by_side(run: Run) -> None:
@@ -97,8 +97,27 @@ def test_notes_on_the_first_place(run: Run) -> None:
     _, notes = side_by_side_table(_rankings(sweeps))
     assert notes[:2] == [
         "clear: cosine is the best (chosen configurations)",
-        "tied: no difference is shown between cosine and rex (chosen configurations)",
+        "tied: cosine comes first; rex is not shown to be worse (chosen configurations)",
     ]
+    alone = side_by_side_table(_rankings({"alone": sweep_of(run, {"cosine": clear})}))
+    assert alone[1][0] == "alone: only cosine"
+
+
+def test_a_difference_of_two_sweeps_is_the_difference_of_their_means(run: Run) -> None:
+    """In the first sweep, rex lacks the search that is easy for cosine, so its mean is adjusted."""
+    cosine = [[0.70], [0.71], [0.70], [0.81]]
+    sweeps = {
+        "first": searches_of(run, {"cosine": cosine, "rex": [[0.60], [0.61], [0.60]]}),
+        "second": searches_of(run, {"cosine": cosine, "rex": [[0.60], [0.61], [0.60], [0.71]]}),
+        "one search": sweep_of(run, {"cosine": eight(0.7), "rex": eight(0.6)}),
+    }
+    rankings = _rankings(sweeps)
+    table, _ = side_by_side_table({name: rankings[name] for name in ("first", "second")})
+    assert table.rows[1][0] == "rex"
+    assert (table.rows[1][1], table.rows[1][4]) == ("63.00", "63.00")
+    assert table.rows[1][-1].startswith("0.00 (-")
+    table, _ = side_by_side_table({name: rankings[name] for name in ("first", "one search")})
+    assert [row[-1] for row in table.rows] == ["-3.00", "-3.00"]  # one has errors over searches, the other over seeds
 
 
 def test_schedulers_after_other_numbers_of_trials_are_not_repeats(run: Run) -> None:
