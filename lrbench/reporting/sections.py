@@ -77,11 +77,13 @@ def ranking_table(ranking: Ranking, spaces: Mapping[str, Space]) -> Table:
         for cells, row in zip(rows, ranking.rows, strict=True):
             cells.append(_neighbours(row))
     ends = {row.scheduler: at_an_end(row, spaces.get(row.scheduler, {})) for row in ranking.rows}
+    left = [1, 5]
     if any(ends.values()):
+        left.append(len(columns))
         columns.append("at an end of its range")
         for cells in rows:
             cells.append(", ".join(ends[cells[1]]))
-    return Table(columns, rows, left=(1, 5))
+    return Table(columns, rows, tuple(left))
 
 
 def _neighbours(row: Row) -> str:
