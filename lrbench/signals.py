@@ -1,16 +1,29 @@
-"""Signals that end a program: SIGTERM and SIGHUP act like Ctrl-C, and none is delayed."""
+"""Signals that end a program: SIGTERM and SIGHUP act like Ctrl-C, and none is delayed or lost."""
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Sequence
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_AFTER = 0.1  # seconds until a signal that was swallowed is sent again
 
 
 def treat_termination_as_interrupt() -> None:
     """Treat SIGTERM and SIGHUP like Ctrl-C, unless they are ignored (nohup)."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
     _wake_main_thread_on_signals()
+    _repeat_swallowed_interrupts(received)
 
 
 def _wake_main_thread_on_signals() -> None:
@@ -32,3 +45,21 @@ def _wake_main_thread_on_signals() -> None:
                 signal.pthread_kill(main, signal.SIGURG)
 
     threading.Thread(target=wake, name="signals", daemon=True).start()
+
+
+def _repeat_swallowed_interrupts(received: Sequence[int]) -> None:
+    """Send a signal again if its KeyboardInterrupt was raised where Python ignores exceptions.
+
+    Such places are the destructors of other packages. `received` has the numbers of the signals.
+    """
+    before, main = sys.unraisablehook, threading.get_ident()
+
+    def repeat(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not received or sys.is_finalizing() or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        timer = threading.Timer(AGAIN_AFTER, signal.pthread_kill, (main, received[-1]))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = repeat
