@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -186,5 +188,7 @@ def task(overrides):
 sys.argv = ["lrbench"]
 cli.command("config", task)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    heeded = partial(signal.signal, getattr(signal, name), signal.SIG_DFL)  # nohup would have it ignored
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, preexec_fn=heeded)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
