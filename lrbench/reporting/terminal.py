@@ -4,10 +4,10 @@ import numpy as np
 from rich.console import Console
 
 from lrbench.analysis.ranking import Ranking
-from lrbench.reporting import sections
 from lrbench.reporting.advice import advice, plain_lines
 from lrbench.reporting.answer import answer
 from lrbench.reporting.document import Table, interval_text
+from lrbench.reporting.ranking_table import gap_and_verdict
 from lrbench.text import percent, rank_range
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -22,7 +22,7 @@ def print_ranking(console: Console, ranking: Ranking) -> None:
             row.scheduler,
             percent(row.mean.mean),
             interval_text(row.mean),
-            *sections.gap_and_verdict(row, ranking),
+            *gap_and_verdict(row, ranking),
             f"{len(row.runs)}, {row.diverged} diverged" if row.diverged else f"{len(row.runs)}",
         ]
         for row in ranking.rows

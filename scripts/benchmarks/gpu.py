@@ -34,7 +34,7 @@ from lrbench.training.trainer import Trainer
 from scripts.benchmarks import record
 from scripts.benchmarks.candidates import CANDIDATES
 
-# airbench94 on all 50,000 images, scored once (https://github.com/KellerJordan/cifar10-airbench).
+# airbench94 on all 50,000 images, scored once (Keller Jordan, cifar10-airbench).
 SETTING = (
     "model=fast",
     "data.holdout_images=0",

@@ -8,7 +8,7 @@ from lrbench.analysis.ranking import rank_schedulers
 from lrbench.reporting import methods
 from lrbench.reporting.answer import answer
 from lrbench.reporting.document import Commands, Text
-from lrbench.reporting.sections import ranking_table
+from lrbench.reporting.ranking_table import ranking_table
 from lrbench.reporting.spaces import at_an_end, search_spaces
 from lrbench.results.provenance import DIRTY, Start, provenance_of, settings_of
 from lrbench.results.result import TrialResult

@@ -6,9 +6,10 @@ import pytest
 
 from lrbench.analysis.folder import rank_folder
 from lrbench.analysis.ranking import rank_schedulers
-from lrbench.reporting import report, sections
+from lrbench.reporting import report
 from lrbench.reporting.answer import answer
 from lrbench.reporting.figures import COLORS
+from lrbench.reporting.ranking_table import ranking_blocks, ranking_table
 from lrbench.results.provenance import commit
 from lrbench.results.result import LossSpikes
 from tests.builders import Run, curve_of, eight, sweep_folder, sweep_of
@@ -45,7 +46,7 @@ def test_a_large_gap_with_a_large_scatter_is_undecided_and_never_equal(run: Run)
     assert rows["exponential"].relation == "undecided"
     assert "exponential (11.73)" in answer(ranking)
     assert COLORS[rows["exponential"].relation] not in (COLORS["equal"], COLORS["best"], COLORS["worse"])
-    cells = next(cells for cells in sections.ranking_table(ranking, {}).rows if cells[1] == "exponential")
+    cells = next(cells for cells in ranking_table(ranking, {}).rows if cells[1] == "exponential")
     assert cells[4:6] == ["11.73", "undecided"]
     seeds = [0.578, 0.879, 0.86, 0.85, 0.84, 0.841]
     small = rank_schedulers(sweep_of(run, {"one_cycle": eight(0.9245)[:6], "exponential": seeds}))
@@ -61,23 +62,23 @@ def test_a_large_gap_with_a_large_scatter_is_undecided_and_never_equal(run: Run)
 def test_the_best_epoch_has_a_separate_column(run: Run) -> None:
     results = sweep_of(run, {"cosine": []})
     results += [run(seed=1000, test=[0.5, 0.9, 0.8]), run(seed=1001, test=[0.5, 0.7, 0.6])]
-    table = sections.ranking_table(rank_schedulers(results), {})
+    table = ranking_table(rank_schedulers(results), {})
     assert (table.columns[-1], table.rows[0][-1]) == ("best epoch's test accuracy, %", "80.00")
-    columns = sections.ranking_table(rank_schedulers(sweep_of(run, {"cosine": [0.8]})), {}).columns
+    columns = ranking_table(rank_schedulers(sweep_of(run, {"cosine": [0.8]})), {}).columns
     assert "best epoch" not in " ".join(columns)
 
 
 def test_unstable_runs_have_a_column(run: Run) -> None:
     results = sweep_of(run, {"cosine": [0.8, 0.8], "rex": [0.7, 0.7]})
-    stable = sections.ranking_table(rank_schedulers(results), {})
+    stable = ranking_table(rank_schedulers(results), {})
     assert "unstable runs" not in stable.columns
     spikes = [LossSpikes(steps=2, first_step=1, largest=loss) for loss in (None, 451.7)]
     rex = [result for result in results if result.spec.scheduler.name == "rex" and result.spec.phase == "final"]
     unstable = [result.model_copy(update={"loss_spikes": two}) for result, two in zip(rex, spikes, strict=True)]
     ranking = rank_schedulers([result for result in results if result not in rex] + unstable)
-    table = sections.ranking_table(ranking, {})
+    table = ranking_table(ranking, {})
     assert [row[table.columns.index("unstable runs")] for row in table.rows] == ["", "2 of 2, loss up to 452"]
-    assert "In an unstable run" in "".join(str(block) for block in sections._ranking(ranking, {}))
+    assert "In an unstable run" in "".join(str(block) for block in ranking_blocks(ranking, {}))
 
 
 def test_extra_test_accuracies_have_columns(run: Run) -> None:
@@ -95,7 +96,7 @@ def test_extra_test_accuracies_have_columns(run: Run) -> None:
             result = result.model_copy(update={"curves": curves, "spec": spec})
         extra.append(result)
     ranking = rank_schedulers(extra)
-    table = sections.ranking_table(ranking, {})
+    table = ranking_table(ranking, {})
     assert table.columns[-2:] == ["6 views, %", "EMA, %"]
     assert [row[-2:] for row in table.rows] == [["85.00", "90.00"], ["", ""]]
     assert ranking.rows[0].mean.mean == pytest.approx(0.8)
