@@ -100,7 +100,7 @@ def rank_schedulers(
     values = _best_first(values, by_search=searches > 1)
     layout = compare(list(values.values()))
     gaps, ranks = gaps_and_ranks(layout, delta=delta, needed=needed)
-    if leader := _shown_better(ranks):
+    if leader := _shown_better(ranks, [len(row) >= needed for row in values.values()]):
         # The means are over all searches. Differences of noisy schedulers are over the shared ones.
         values = _moved_first(values, leader)
         layout = compare(list(values.values()))
@@ -193,11 +193,13 @@ def _best_first(values: Mapping[str, Values], *, by_search: bool) -> dict[str, V
     return {name: values[name] for name in sorted(means, key=lambda name: (len(values[name]) < needed, -means[name]))}
 
 
-def _shown_better(ranks: Sequence[tuple[int, int]]) -> int:
-    """Return the place of the best scheduler, 0 if no scheduler is significantly better than it."""
-    if ranks[0][0] == 1:
-        return 0
-    return next((place for place, (first, _) in enumerate(ranks) if first == 1), 0)
+def _shown_better(ranks: Sequence[tuple[int, int]], has_enough: Sequence[bool]) -> int:
+    """Return the place of the first scheduler that none is significantly better than.
+
+    A scheduler without enough values does not count. The place is 0 if there is none.
+    """
+    unbeaten = (place for place, (first, _) in enumerate(ranks) if first == 1 and has_enough[place])
+    return next(unbeaten, 0)
 
 
 def _moved_first(values: Mapping[str, Values], place: int) -> dict[str, Values]:
