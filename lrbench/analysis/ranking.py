@@ -196,7 +196,7 @@ def _best_first(values: Mapping[str, Values], *, by_search: bool) -> dict[str, V
 def _shown_better(ranks: Sequence[tuple[int, int]], has_enough: Sequence[bool]) -> int:
     """Return the place of the first scheduler that none is significantly better than.
 
-    A scheduler without enough values does not count. The place is 0 if there is none.
+    A scheduler without enough values does not count. Return 0 if no scheduler is left.
     """
     unbeaten = (place for place, (first, _) in enumerate(ranks) if first == 1 and has_enough[place])
     return next(unbeaten, 0)

@@ -34,6 +34,9 @@ def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, run_sweep: Command) -> 
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
     )
     workers = _two_workers(process)
+    journal = tmp_path / "runs" / "smoke" / "study.journal"
+    while process.poll() is None and not journal.exists():  # so that no import is interrupted
+        time.sleep(0.05)
     holder = (tmp_path / "runs" / "smoke" / "sweep.holder").read_text()
     second = run_sweep(tmp_path, "train.epochs=500")
     assert second.returncode == 2
@@ -45,7 +48,7 @@ def test_a_signal_to_end_is_an_interrupt(tmp_path: Path, run_sweep: Command) -> 
     assert (process.returncode, errors.startswith("interrupted; the finished runs are safe. To resume: ")) == (
         130,
         True,
-    )
+    ), errors
     assert time.monotonic() - begun < 10
     assert len(workers) == 2 and not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
