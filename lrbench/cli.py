@@ -1,9 +1,11 @@
 """The common parts of all commands: exit codes, and one clear message for an error.
 
-Exit codes: 0 done; 1 something failed; 2 the user's configuration is invalid; 130 interrupted.
+Exit codes: 0 done; 1 something failed; 2 the user's configuration is invalid; 130 interrupted;
+141 the output was closed, as by `head`.
 """
 
 import errno
+import io
 import os
 import re
 import sys
@@ -29,6 +31,9 @@ from lrbench.spec import ConfigError
 # Hydra composes its default scheduler before lrbench knows which schedulers are meant. With this
 # prefix it accepts a key that only another scheduler has.
 FORCED = "++"
+DELETED = "=__deleted__"  # stands for the ~ of a key that only another scheduler has
+CLOSED_PIPE = 141  # the exit code that a shell shows for a program that SIGPIPE ended
+REFUSED_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP)
 Task = Callable[[Sequence[str]], bool | None]  # returns False if a run failed
 
 
@@ -41,7 +46,7 @@ def command(config_name: str, task: Task) -> None:
     register_resolvers()  # Hydra's own --resolve needs them too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     treat_termination_as_interrupt()
-    sys.argv[1:] = [f"{FORCED}{text}" if text.startswith("scheduler.") else text for text in sys.argv[1:]]
+    sys.argv[1:] = [_forced(text) for text in sys.argv[1:]]
 
     def inside_hydra(cfg: DictConfig) -> None:
         with exit_codes(config_name):  # here too, because Hydra prints its own line if a job raises an error
@@ -53,6 +58,19 @@ def command(config_name: str, task: Task) -> None:
         sys.exit(1)
 
 
+def _forced(argument: str) -> str:
+    """Return an argument of the command line as Hydra accepts it for every scheduler."""
+    if argument.startswith("~scheduler."):
+        return f"{FORCED}{argument.removeprefix('~').partition('=')[0]}{DELETED}"
+    return f"{FORCED}{argument}" if argument.startswith("scheduler.") else argument
+
+
+def _as_given(override: str) -> str:
+    """Return an override as the user wrote it."""
+    text = override.removeprefix(FORCED)
+    return f"~{text.removesuffix(DELETED)}" if text.endswith(DELETED) else text
+
+
 def _overrides() -> list[str]:
     """Return the overrides of the running Hydra program as the user wrote them.
 
@@ -61,14 +79,22 @@ def _overrides() -> list[str]:
     """
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return [str(text).removeprefix(FORCED) for text in overrides]
+    return [_as_given(str(text)) for text in overrides]
 
 
 @contextmanager
 def exit_codes(config_name: str = "config") -> Iterator[None]:
-    """Turn an error inside into a message on stderr and an exit code. Unknown errors pass."""
+    """Turn an error inside into a message on stderr and an exit code. Unknown errors pass.
+
+    Characters that the terminal's encoding lacks become question marks.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is no traceback
     except KeyboardInterrupt as interrupt:
         _exit(130, str(interrupt) or "interrupted")
     except RunError as error:
@@ -77,7 +103,12 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
         _exit(2, f"error: {explain(error, config_name, sys.argv[1:])}")
     except yaml.YAMLError as error:
         _exit(2, f"error: a config file must be valid YAML; {error}")
+    except BrokenPipeError:  # the reader, such as `head`, has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the end
+        sys.exit(CLOSED_PIPE)
     except OSError as error:
+        if error.errno in REFUSED_PATH and error.filename:
+            _exit(2, f"error: {error.filename}: must be a path that the file system accepts ({error.strerror})")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         file = f" for {error.filename}" if error.filename else ""
@@ -102,7 +133,7 @@ def explain(error: Exception, config_name: str, argv: Sequence[str]) -> str:
         return f"{group}={name}: unknown{suggestion(name, names)}"
     if isinstance(error, InterpolationResolutionError):
         return explain_interpolation(error, str(error.full_key))
-    if message.startswith("Could not override"):
+    if message.startswith(("Could not override", "Could not delete")):
         return _unknown_key(config_name, argv) or message
     if isinstance(error, OverrideParseException):
         example = "'scheduler.args.lr_lambda=\"0.95 ** epoch\"'"
@@ -116,7 +147,7 @@ def _unknown_key(config_name: str, argv: Sequence[str]) -> str | None:
 
     None if it accepts them.
     """
-    overrides = [text for text in argv if "=" in text and not text.startswith("-")]
+    overrides = [_as_given(text) for text in argv if ("=" in text or text.startswith("~")) and text[0] != "-"]
     folder = config_dir(argv)
     try:
         with hydra.initialize_config_module("lrbench.conf", version_base="1.3"):

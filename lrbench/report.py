@@ -19,9 +19,9 @@ from lrbench.text import plain_console
 
 def main() -> None:
     """Write the report of a sweep, compare several sweeps, or train a row of a ranking again."""
-    options = _parser().parse_args()
     console = plain_console()
     with cli.exit_codes():
+        options = _parser().parse_args()
         folders = list(dict.fromkeys(options.folder))
         _check(options, folders)
         if options.verify:

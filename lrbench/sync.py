@@ -16,8 +16,8 @@ def main() -> None:
     parser.add_argument(
         "--uri", help="a server or a store, such as http://127.0.0.1:5000; default: mlflow.db next to the folder"
     )
-    args = parser.parse_args()
     with cli.exit_codes():
+        args = parser.parse_args()
         publisher = publish_folder(args.folder, args.uri)
     if publisher.failure:
         sys.exit(f"error: MLflow lacks some runs ({publisher.failure}); the results are safe. Try again later.")

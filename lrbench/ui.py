@@ -15,8 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lrbench.ui", description=main.__doc__)
     parser.add_argument("port", type=int, nargs="?", help=f"the server's port; default: the first free one from {PORT}")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the sweeps; default: runs")
-    args = parser.parse_args()
     with cli.exit_codes():
+        args = parser.parse_args()
         uri, port = store_of(args.out), free_port(args.port)
     _print_addresses(uri, port)
     become_server(uri, port)

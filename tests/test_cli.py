@@ -24,13 +24,18 @@ from tests.conftest import ROOT
         (RunError("the first worker died"), 1, "error: the first worker died\n"),
         (yaml.YAMLError("line 3"), 2, "error: a config file must be valid YAML; line 3\n"),
         (
+            OSError(errno.ENAMETOOLONG, "File name too long", "runs/aaa"),
+            2,
+            "error: runs/aaa: must be a path that the file system accepts (File name too long)\n",
+        ),
+        (
             OSError(errno.ENOSPC, "No space left on device", "runs/a.json"),
             1,
             "error: no room left on the disk for runs/a.json. No result is damaged. "
             "Free some space and repeat the command.\n",
         ),
     ],
-    ids=["interrupt", "interrupt with a message", "config", "run", "yaml", "disk"],
+    ids=["interrupt", "interrupt with a message", "config", "run", "yaml", "long name", "disk"],
 )
 def test_an_error_becomes_a_message_and_a_code(
     error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
@@ -55,10 +60,10 @@ def test_an_override_that_does_not_parse_shows_how_to_quote() -> None:
 
 
 def test_overrides_stay_as_the_user_wrote_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = ["++scheduler.args.T_max=${steps:0.5}", "seed=1"]
+    given = ["++scheduler.args.T_max=${steps:0.5}", "seed=1", "++scheduler.search.knobs=__deleted__"]
     config = OmegaConf.create({"hydra": {"overrides": {"task": given}}})
     monkeypatch.setattr(HydraConfig, "get", lambda: config.hydra)
-    assert cli._overrides() == ["scheduler.args.T_max=${steps:0.5}", "seed=1"]
+    assert cli._overrides() == ["scheduler.args.T_max=${steps:0.5}", "seed=1", "~scheduler.search.knobs"]
 
 
 def test_the_package_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:

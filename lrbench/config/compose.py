@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationResolutionError
 from lrbench.config.lengths import steps_per_epoch, total_steps, train_images
 from lrbench.config.resolvers import explain_interpolation, register_resolvers
 from lrbench.config.targets import check_targets
-from lrbench.config.validation import check_keys
+from lrbench.config.validation import check_keys, suggestion
 from lrbench.spec import ConfigError, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec, TrainSpec, TrialSpec, validated
 
 
@@ -78,10 +78,33 @@ def _apply(cfg: DictConfig, override: Override) -> None:
     key = override.key_or_group
     with open_dict(cfg):
         if override.is_delete():
-            section, _, name = key.rpartition(".")
-            OmegaConf.select(cfg, section).pop(name)
+            _delete(cfg, key)
+        elif "search" in key.split("."):
+            _change_search(cfg, key, override.value())
         else:
             OmegaConf.update(cfg, key, override.value())
+
+
+def _delete(cfg: DictConfig, key: str) -> None:
+    section, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, section) if section else cfg
+    if not isinstance(node, DictConfig) or name not in node:
+        raise ConfigError(f"unknown key {key}{suggestion(name, list(node) if isinstance(node, DictConfig) else [])}")
+    node.pop(name)
+
+
+def _change_search(cfg: DictConfig, key: str, value: Any) -> None:
+    """Change a search space, or a part of one.
+
+    An empty mapping removes the part. Choices and a range replace each other. In all other cases, a
+    mapping changes only the keys that it has.
+    """
+    before = OmegaConf.select(cfg, key)
+    is_mapping = isinstance(value, dict) and isinstance(before, DictConfig)
+    keeps_kind = is_mapping and bool(value) and ("choices" in value) == ("choices" in before)
+    if before is not None and not keeps_kind:
+        OmegaConf.update(cfg, key, None)
+    OmegaConf.update(cfg, key, value)
 
 
 def _resolved_section(cfg: DictConfig, section: str) -> dict[str, Any]:

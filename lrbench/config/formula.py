@@ -53,6 +53,7 @@ class Formula:
         if len(self.text) > MAX_LENGTH:
             raise ValueError(f"a formula must have at most {MAX_LENGTH} characters; got {len(self.text)}")
         try:
+            ast.parse(self.text.strip(), mode="eval")  # simpleeval takes the first of several statements
             self._tree = self._evaluator.parse(self.text)
         except (simpleeval.InvalidExpression, SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"must be a formula; got {self.text!r} ({_first_line(error)})") from error

@@ -1,5 +1,6 @@
 """The checked plan of a sweep: its settings, and the config and search space of each scheduler."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from lrbench.text import Log
 
 MINUTES_THAT_PAY = 10.0  # for torch.compile: each worker compiles for about a minute
 SEEDS_PER_SEARCH = 2000  # a search is what a sweep with a seed so much higher would do
+MAX_NAME = 200  # bytes; file systems refuse more than 255, and some files have the name and more
 FIRST_FINAL_SEED = 1000  # the final seeds of a search begin this far above its first seed
 
 
@@ -291,6 +293,8 @@ def _check(plan: Plan) -> None:
         raise ConfigError(
             f"name={settings.name}: must be a folder name without / and without a leading dot, such as name=quick-2"
         )
+    if len(os.fsencode(settings.name)) > MAX_NAME:
+        raise ConfigError(f"name={settings.name}: must have at most {MAX_NAME} bytes, because it names a folder")
     for key in ("sampler", "pruner", "executor"):
         check_targets(getattr(settings, key), key, plan.shared.allow)
     build_sampler(settings.sampler, settings.seed, 0)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lrbench.config.compose import parse_spec
 from lrbench.config.schedulers import configs_of_curves
-from lrbench.reporting.terminal import braille_plot, sparkline
+from lrbench.reporting.terminal import ASCII_BLOCKS, BLOCKS, braille_plot, draws_unicode, sparkline
 from lrbench.results.files import writable_folder
 from lrbench.results.result import Curve, thinned
 from lrbench.search.space import describe_parameter, search_space
@@ -93,7 +93,7 @@ def _print_in_full(
 
     length = f"{counted(spec.train.total_steps, 'step')}, {counted(spec.train.epochs, 'epoch')}"
     console.print(Text(spec.scheduler.name, style="bold"), length)
-    lines = braille_plot(table.lr, PLOT_WIDTH, PLOT_HEIGHT)
+    lines = braille_plot(table.lr, PLOT_WIDTH, PLOT_HEIGHT, ascii_only=not draws_unicode(console))
     labels = {0: f"{table.lr.max():.4g}", len(lines) - 1: "0"}
     for number, line in enumerate(lines):
         console.print(f"{labels.get(number, ''):>8} {line}")
@@ -116,10 +116,11 @@ def _print_in_full(
 
 def _print_lines(console: Console, tables: Mapping[str, "Schedule"], warnings: Mapping[str, Sequence[str]]) -> None:
     width = max(map(len, tables))
+    blocks = BLOCKS if draws_unicode(console) else ASCII_BLOCKS
     for name, table in tables.items():
         count = counted(len(warnings[name]), "warning") if warnings[name] else ""
         rates = f"peak {table.lr.max():<8.4g} last {table.lr[-1]:<9.4g} {count}"
-        console.print(f"{name:{width}} {sparkline(table.lr, LINE_WIDTH):{LINE_WIDTH}} {rates}".rstrip())
+        console.print(f"{name:{width}} {sparkline(table.lr, LINE_WIDTH, blocks):{LINE_WIDTH}} {rates}".rstrip())
     for name, sentences in warnings.items():
         for warning in sentences:
             console.print(f"{name}: {warning}", style="yellow")

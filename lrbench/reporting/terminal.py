@@ -10,7 +10,7 @@ from lrbench.reporting.document import Table, interval_text
 from lrbench.reporting.ranking_table import gap_and_verdict
 from lrbench.text import percent, rank_range
 
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.,-~=*#"
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a braille character, by row and column
 
 
@@ -51,19 +51,28 @@ def print_table(console: Console, table: Table, title: str) -> None:
         console.print("  ".join(cells).rstrip())
 
 
-def sparkline(values: np.ndarray, width: int) -> str:
+def draws_unicode(console: Console) -> bool:
+    """Return True if the console's encoding has the characters of the plots."""
+    try:
+        f"{BLOCKS}{chr(0x2800)}".encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def sparkline(values: np.ndarray, width: int, blocks: str = BLOCKS) -> str:
     """Return the values as a line of at most `width` characters, scaled from zero to the highest.
 
     >>> sparkline(np.array([0.0, 0.25, 0.5, 1.0]), 20)
     '▁▃▅█'
     """
     sampled = values[np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)]
-    levels = sampled / (values.max() or 1.0) * (len(BLOCKS) - 1)
-    return "".join(BLOCKS[int(level + 0.5)] for level in levels)
+    levels = sampled / (values.max() or 1.0) * (len(blocks) - 1)
+    return "".join(blocks[int(level + 0.5)] for level in levels)
 
 
-def braille_plot(values: np.ndarray, width: int, height: int) -> list[str]:
-    """Return a plot of the values as `height` lines of `width` braille characters.
+def braille_plot(values: np.ndarray, width: int, height: int, *, ascii_only: bool = False) -> list[str]:
+    """Return a plot of the values as `height` lines of `width` braille characters, or of stars.
 
     It is scaled from zero to the highest value.
 
@@ -81,4 +90,6 @@ def braille_plot(values: np.ndarray, width: int, height: int) -> list[str]:
             row = rows - 1 - dot
             cells[row // 4, column // 2] |= DOTS[row % 4][column % 2]
         before = level
+    if ascii_only:
+        return ["".join("*" if cell else " " for cell in line) for line in cells]
     return ["".join(chr(0x2800 + cell) for cell in line) for line in cells]

@@ -51,12 +51,16 @@ def writable_folder(folder: Path) -> Iterator[None]:
 
     A folder with results stays. Raises ConfigError if the folder is not writable.
     """
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    new: list[Path] = []
     try:
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
         raise ConfigError(f"out={folder}: must be a writable folder ({error.strerror})") from error
     try:
         yield

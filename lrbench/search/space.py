@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ConfigDict
 
 from lrbench.config.formula import Formula
+from lrbench.config.validation import suggestion
 from lrbench.spec import ConfigError, PlainData, Value, validated
 
 
@@ -71,8 +72,8 @@ Space = dict[str, Parameter]  # by config key
 def search_space(cfg: DictConfig) -> Space:
     """Return the search space of the optimizer (with `lr`), the scheduler and its members.
 
-    Raises ConfigError for an invalid range or condition, and if the configured value is outside its
-    range.
+    A part of the space that is null is not searched. Raises ConfigError for an unknown key, for an
+    invalid range or condition, and if the configured value is outside its range.
     """
     space: Space = {}
     for section in ("optimizer", "scheduler"):
@@ -118,10 +119,16 @@ def is_log(parameter: Parameter) -> bool:
 
 def _collect(node: Any, key: str, search_key: str, cfg: DictConfig, space: Space) -> None:
     """Add the parameters for `key` to the space. `search_key` is the place of their ranges."""
+    if node is None:
+        return
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{search_key}={node}: must be {{low: …, high: …}} or {{choices: […]}}")
+        raise ConfigError(f"{search_key}={node}: must be {{low: …, high: …}}, {{choices: […]}}, or null for no search")
     if not {"choices", "low", "high"} & node.keys():
+        known = OmegaConf.select(cfg, key)
         for name, inner in node.items():
+            if not isinstance(known, DictConfig) or name not in known:
+                allowed = [str(other) for other in known] if isinstance(known, DictConfig) else []
+                raise ConfigError(f"unknown key {search_key}.{name}{suggestion(str(name), allowed)}")
             _collect(inner, f"{key}.{name}", f"{search_key}.{name}", cfg, space)
         return
     kind: type[_Choice] | type[_Range] = _Choice if "choices" in node else _Range

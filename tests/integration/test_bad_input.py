@@ -157,6 +157,14 @@ CASES = {
         ["schedulers=[one_cycle]", "scheduler.search.args.pct_start.when='import os'"],
         "scheduler.search.args.pct_start.when=import os",
     ),
+    "name that is too long": ("sweep", [f"name={300 * 'a'}"], "must have at most 200 bytes"),
+    "folder that is too long": ("sweep", [f"out=new/{300 * 'a'}"], "must be a writable folder (File name too long)"),
+    "unknown key to delete": ("sweep", ["~optimizer.search.rate"], "unknown key optimizer.search.rate"),
+    "unknown key of a scheduler to delete": (
+        "sweep",
+        ["schedulers=[cosine]", "~scheduler.search.knobs.flor"],
+        "unknown key scheduler.search.knobs.flor; did you mean floor?",
+    ),
     "range upside down": ("sweep", ["optimizer.search.lr={low: 1.0, high: 0.1}"], "optimizer.search.lr"),
     "argument of one scheduler for all": (
         "sweep",

@@ -1,6 +1,7 @@
 """Every command as a user starts it, in a new Python process if that matters."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lrbench import cli
 from lrbench.results.files import read_results
 from lrbench.results.selection import runs_of_phase
 from tests.conftest import ROOT, SMALL, Command
@@ -21,6 +23,24 @@ def test_help(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "scheduler" in done.stdout or "folder" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["sweep", "report", "sync", "ui"])
+def test_a_closed_pipe_is_no_traceback(name: str) -> None:
+    command = f"{sys.executable} -m lrbench.{name} --help | true; exit ${{PIPESTATUS[0]}}"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], env=buffered, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    assert done.returncode == cli.CLOSED_PIPE
+
+
+def test_a_terminal_without_unicode(command: Command, tmp_path: Path) -> None:
+    for choice in ("scheduler=cosine", "schedulers=[cosine,step,rex,linear]"):
+        arguments = [sys.executable, "-m", "lrbench.curves", choice, f"out={tmp_path}"]
+        done = subprocess.run(arguments, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert b"*" in done.stdout
+        assert b"?" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["sweep", "train"])

@@ -39,3 +39,4 @@ def test_plots_by_hand() -> None:
     assert braille_plot(np.array([0.0, 1.0, 2.0, 3.0]), 2, 1) == ["⡠⠊"]  # a dot for each of four values
     assert braille_plot(np.zeros(4), 2, 1) == ["⣀⣀"]
     assert sparkline(np.linspace(0, 1, 8), 8) == "▁▂▃▄▅▆▇█"
+    assert braille_plot(np.array([0.0, 3.0]), 2, 2, ascii_only=True) == [" *", "**"]

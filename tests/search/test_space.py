@@ -38,6 +38,37 @@ def test_the_space_of_a_composite_has_its_members() -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "keys"),
+    [
+        ("optimizer.search.lr=null", {"scheduler.args.pct_start"}),
+        ("~optimizer.search.lr", {"scheduler.args.pct_start"}),
+        ("~optimizer.search", {"scheduler.args.pct_start"}),
+        ("scheduler.search={}", {"optimizer.lr"}),
+        ("scheduler.search.args={}", {"optimizer.lr"}),
+        ("scheduler.search.args.pct_start=null", {"optimizer.lr"}),
+        ("~scheduler.search.args.pct_start", {"optimizer.lr"}),
+    ],
+)
+def test_a_part_of_the_space_that_is_null_or_empty_is_not_searched(override: str, keys: set[str]) -> None:
+    assert search_space(load_config("config", [*SMALL, "scheduler=one_cycle", override])).keys() == keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["optimizer.search.lr={choices: [0.1, 0.5]}"], "0.1, 0.5"),
+        (["optimizer.search.lr={choices: [0.5]}", "optimizer.search.lr={low: 0.1, high: 1.0}"], "0.1 to 1"),
+        (["optimizer.search.lr={low: 0.1, high: 1.0}"], "0.1 to 1 (log)"),  # `log` is not among the changes
+        (["optimizer.search.lr={low: 0.1}"], "0.1 to 2 (log)"),
+        (["optimizer.search.lr.low=0.5", "optimizer.search.lr.high=0.5"], "0.5 to 0.5 (log)"),
+    ],
+)
+def test_changes_of_a_range(overrides: list[str], text: str) -> None:
+    space = search_space(load_config("config", [*SMALL, *overrides]))
+    assert describe_parameter(space["optimizer.lr"]) == text
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         (
@@ -52,6 +83,12 @@ def test_the_space_of_a_composite_has_its_members() -> None:
         ("optimizer.search.lr={low: 1.0, high: 0.1}", "optimizer.search.lr"),
         ("optimizer.search.lr={low: 1.0}", "optimizer.lr=0.5: must be in the search space, 1 to 2 (log)"),
         ("optimizer.search.lr=3", "{low: …, high: …}"),
+        ("optimizer.search.lr=[0.1, 1.0]", "optimizer.search.lr=[0.1, 1.0]: must be {low: …, high: …}"),
+        ("scheduler.search.args.pct_strt={low: 0.1, high: 0.4}", "search.args.pct_strt; did you mean pct_start?"),
+        ("scheduler.search.arg.pct_start={low: 0.1, high: 0.4}", "unknown key scheduler.search.arg; did you mean arg"),
+        ("~scheduler.search.args.pct_strt", "unknown key scheduler.search.args.pct_strt; did you mean pct_start?"),
+        ("~optimzer.search.lr", "unknown key optimzer.search.lr"),
+        ("optimizer.search.lr={low: 0.0, high: 1.0, log: true}", "optimizer.search.lr="),
         ("scheduler.search.args={anneal_strategy: {choices: []}}", "scheduler.search.args.anneal_strategy="),
         ("optimizer.search.lr={low: 0.1, high: 1.0, step: 0.1}", "optimizer.search.lr.step"),
         ("optimizer.search.lr={low: -1.0, high: 1.0, log: true}", "optimizer.search.lr"),
