@@ -8,7 +8,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 import lrbench
-from lrbench import cli
+from lrbench import cli, schedulers
 from lrbench.__main__ import COMMANDS, main
 from lrbench.executors.executor import RunError
 from lrbench.spec import ConfigError
@@ -77,3 +77,24 @@ def test_commands_and_version_are_those_of_the_distribution() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {f"lrbench-{name}": f"lrbench.{name}:main" for name in COMMANDS}
     assert project["version"] == lrbench.__version__
+
+
+def test_the_schedulers_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.yaml"))
+    monkeypatch.setattr("sys.argv", ["schedulers"])
+    schedulers.main()
+    *rows, _ = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == files
+    assert {row.split()[2] for row in rows} == {"yes", "sometimes", "rarely"}
+    assert any(row.startswith("cosine_sawtooth ") and row.split()[1:3] == ["restarts", "sometimes"] for row in rows)
+    monkeypatch.setattr("sys.argv", ["schedulers", "onecyclelr", "three"])
+    schedulers.main()
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[:-1]] == ["one_cycle_three_phase"]
+
+
+def test_no_scheduler_has_the_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["schedulers", "nonesuch"])
+    with pytest.raises(SystemExit) as end:
+        schedulers.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: nonesuch: no scheduler has these words")

@@ -1,12 +1,18 @@
 """The schedulers that a command line names, and the config of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from lrbench.config.compose import group_options, load_config
+from lrbench.config.resolvers import explain_interpolation
 from lrbench.config.validation import suggestion
 from lrbench.spec import ConfigError
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def scheduler_names(schedulers: object) -> list[str]:
@@ -37,13 +43,28 @@ def load_each(config_name: str, overrides: Sequence[str], schedulers: Sequence[s
 
     Raises ConfigError with the name of the scheduler that an override does not fit.
     """
-    configs = {}
-    for name in schedulers:
+    choices = {name: f"scheduler={name}" for name in schedulers}
+    return for_each_scheduler(choices, lambda choice: load_config(config_name, [*overrides, choice]))
+
+
+def for_each_scheduler(items: Mapping[str, _In], convert: Callable[[_In], _Out]) -> dict[str, _Out]:
+    """Convert the item of each scheduler.
+
+    Raises ConfigError, with the name of the first scheduler that fails unless all fail alike.
+    """
+    converted: dict[str, _Out] = {}
+    failures: dict[str, str] = {}
+    for name, item in items.items():
         try:
-            configs[name] = load_config(config_name, [*overrides, f"scheduler={name}"])
+            converted[name] = convert(item)
         except ConfigError as error:
-            raise ConfigError(f"scheduler={name}: {error}" if len(schedulers) > 1 else str(error)) from error
-    return configs
+            failures[name] = str(error)
+        except InterpolationResolutionError as error:
+            failures[name] = explain_interpolation(error, str(error.full_key))
+    for name, message in failures.items():
+        all_alike = not converted and len(set(failures.values())) == 1
+        raise ConfigError(message if all_alike else f"scheduler={name}: {message}")
+    return converted
 
 
 def configs_of_curves(overrides: Sequence[str]) -> dict[str, DictConfig]:

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lrbench.config.compose import load_config, parse_spec
 from lrbench.config.paths import data_root
-from lrbench.config.schedulers import load_each, scheduler_names, without_scheduler_keys
+from lrbench.config.schedulers import for_each_scheduler, load_each, scheduler_names, without_scheduler_keys
 from lrbench.config.targets import check_targets
 from lrbench.executors.executor import Executor, Workspace, build_executor
 from lrbench.orchestration.time_budget import RunCounts
@@ -195,8 +195,11 @@ class Plan:
         return self.executor().concurrency(device, self.shared.device)
 
     def specs(self) -> list[TrialSpec]:
-        """Return the run of each scheduler with its default configuration."""
-        return [parse_spec(cfg) for cfg in self.configs.values()]
+        """Return the run of each scheduler with its default configuration.
+
+        Raises ConfigError with the name of the scheduler whose config is invalid.
+        """
+        return list(for_each_scheduler(self.configs, parse_spec).values())
 
     def studies(self, results: Iterable[TrialResult], log: Log = print) -> dict[str, Study]:
         """Return the searches by their `study_name`, restored from the journal and the results.
@@ -250,7 +253,8 @@ def make_plan(overrides: Sequence[str]) -> Plan:
     names = scheduler_names(values["schedulers"])
     settings = validated(SweepSettings, values | {"schedulers": names}, "")
     configs = load_each("sweep", overrides, names)
-    plan = Plan(settings, configs, {name: search_space(scheduler_cfg) for name, scheduler_cfg in configs.items()})
+    for_each_scheduler(configs, parse_spec)
+    plan = Plan(settings, configs, for_each_scheduler(configs, search_space))
     _check(plan)
     return plan
 

@@ -21,7 +21,8 @@ from lrbench.spec import TrialSpec
 # These classes compute it from `initial_lr` or from an argument instead.
 CLOSED_FORM = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")
 COMPOSITES = ("SequentialLR", "ChainedScheduler")
-JUMPS_BY_DESIGN = ("CosineAnnealingWarmRestarts", "wave", "cosine_decaying_restarts", "StepLR", "MultiStepLR")
+RESTARTS = ("CosineAnnealingWarmRestarts", "wave", "cosine_decaying_restarts")  # they jump up by design
+STAIRCASES = ("StepLR", "MultiStepLR")  # they jump down by design
 WITH_TOTAL_ITERS = ("LinearLR", "ConstantLR", "PolynomialLR")
 TORCH_TOTAL_ITERS = 5  # the default of these three
 
@@ -89,6 +90,8 @@ def _zero_before_the_end(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 def _never_decayed(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     if is_live(spec) or own_optimizer(spec.scheduler.target):
         return  # the first decays when the loss stalls, the second needs no decay
+    if len(schedule.lr) < 3 or _peak_factor(spec, schedule) or any(_cosine_climbs_again(spec, schedule)):
+        return  # too short for any decay, or another warning says what happens
     last, peak = float(schedule.lr[-1]), float(schedule.lr.max())
     if peak and last >= 0.5 * peak:
         percent = f"{100 * last / peak:.0f} %"
@@ -100,13 +103,14 @@ def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
     A short ramp is as steep, but over several steps. A staircase is level before and after a fall.
     """
-    if spec.scheduler.interval == "epoch" or any(node.kind in JUMPS_BY_DESIGN for node in _nodes(spec)):
+    kinds = {node.kind for node in _nodes(spec)}
+    if spec.scheduler.interval == "epoch" or kinds & set(RESTARTS) or _peak_factor(spec, schedule):
         return
     change = np.diff(schedule.lr)
     if len(change) < 20:  # in so few steps, every change is large
         return
     size, around = np.abs(change[1:-1]), np.maximum(np.abs(change[:-2]), np.abs(change[2:]))
-    staircase = (around <= 1e-12) & (change[1:-1] < 0)
+    staircase = (change[1:-1] < 0) & ((around <= 1e-12) | bool(kinds & set(STAIRCASES)))
     jumps = np.flatnonzero((size > 0.3 * schedule.lr.max()) & (size > 3 * around) & ~staircase)
     if len(jumps):
         step = int(jumps[0]) + 2
@@ -115,6 +119,49 @@ def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
         yield (
             f"the learning rate jumps from {before:.4g} to {after:.4g} at step {step}: "
             f"set {key} to another value, unless you want the jump"
+        )
+
+
+def _above_the_peak(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    factor, peak = _peak_factor(spec, schedule), f"optimizer.lr={spec.optimizer.lr:g}"
+    if not factor:
+        return
+    found = f"the learning rate reaches {factor:.3g} times the peak rate {peak}"
+    for node in _nodes(spec):
+        numbers, peak_rate = _numbers(node.args), spec.optimizer.lr
+        rules = {
+            "eta_min": (numbers.get("eta_min", 0) > peak_rate, "at most optimizer.lr"),
+            "base_lr": (numbers.get("base_lr", 0) > peak_rate, "at most optimizer.lr"),
+            "gamma": (numbers.get("gamma", 1) > 1, "at most 1"),
+            "power": (numbers.get("power", 1) < 0, "at least 0"),
+        }
+        for name, (is_broken, rule) in rules.items():
+            if is_broken:
+                yield f"{found}: set {node.key}.args.{name}, now {numbers[name]:g}, to {rule}"
+                return
+    yield f"{found}: set {_first_key(spec, 'lr_lambda', 'floor', 'schedulers', 'parts', 'factors')} so that it does not"
+
+
+def _peak_factor(spec: TrialSpec, schedule: Schedule) -> float | None:
+    """Return the highest rate divided by the peak rate of the config, None if it is at most 1.
+
+    Also None if `max_lr` replaces the peak rate, which is another warning.
+    """
+    factor = float(schedule.lr.max()) / spec.optimizer.lr
+    return None if factor <= 1 + 1e-6 or any(_lr_without_effect(spec, schedule)) else factor
+
+
+def _plateau(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
+    node, lr = _top(spec), spec.optimizer.lr
+    if node.kind != "ReduceLROnPlateau":
+        return
+    if node.args.get("mode") == "max":
+        yield "scheduler.args.mode=max cuts the rate while the loss falls: set scheduler.args.mode=min"
+    min_lr = _number(node, "min_lr")
+    if min_lr is not None and min_lr > lr:
+        yield (
+            f"scheduler.args.min_lr={min_lr:g} is above the peak rate optimizer.lr={lr:g}, so the first cut raises "
+            "the rate: set scheduler.args.min_lr to less"
         )
 
 
@@ -129,9 +176,10 @@ def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
         t_max = _number(node, "T_max")
         if node.kind == "CosineAnnealingLR" and t_max is not None and t_max < node.steps - 1:
             key = f"{node.key}.args.T_max"
+            back = 0.5 - 0.5 * math.cos(math.pi * min((node.steps - 1) / t_max - 1, 1))
             yield (
                 f"{key}={t_max:g} is less than the {node.steps} {unit} of the scheduler, so the learning rate climbs "
-                f"again: set {key}={node.steps}"
+                f"again, by {100 * back:.0f} % of the fall: set {key}={node.steps}"
             )
 
 
@@ -275,6 +323,8 @@ def _warm_up_under_a_step(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 CHECKS = (
     _zero_before_the_end,
     _never_decayed,
+    _above_the_peak,
+    _plateau,
     _jump,
     _cosine_climbs_again,
     _cut_cycle,

@@ -165,6 +165,11 @@ CASES = {
         ["schedulers=[cosine]", "~scheduler.search.knobs.flor"],
         "unknown key scheduler.search.knobs.flor; did you mean floor?",
     ),
+    "run that is too short for one of the schedulers": (
+        "sweep",
+        ["schedulers=[cosine,sequence]", "train.epochs=0.1"],
+        "scheduler=sequence: scheduler.args.parts: each part must have at least one of the 2 steps",
+    ),
     "range upside down": ("sweep", ["optimizer.search.lr={low: 1.0, high: 0.1}"], "optimizer.search.lr"),
     "argument of one scheduler for all": (
         "sweep",

@@ -111,6 +111,44 @@ TRAPS = {
         None,
     ),
     "cosine in a sequence": (sequential(WARM_UP, COSINE.replace("90", "40")), "schedulers[1].args.T_max=90", None),
+    "cosine back at the peak": (["scheduler=cosine", "scheduler.knobs.length=0.5"], "by 100 % of the fall", 1),
+    "cosine with a floor above the peak": (
+        ["scheduler=cosine", "scheduler.args.eta_min=1.0"],
+        "reaches 2 times the peak rate optimizer.lr=0.5: set scheduler.args.eta_min, now 1",
+        1,
+    ),
+    "polynomial with a negative power": (
+        ["scheduler=polynomial", "scheduler.args.power=-1"],
+        "reaches 100 times the peak rate optimizer.lr=0.5: set scheduler.args.power, now -1, to at least 0",
+        1,
+    ),
+    "exponential that grows": (
+        ["scheduler=exponential", "scheduler.args.gamma=1.1"],
+        "set scheduler.args.gamma, now 1.1, to at most 1",
+        1,
+    ),
+    "step that grows": (["scheduler=step", "scheduler.args.gamma=2.0"], "set scheduler.args.gamma, now 2", 1),
+    "cyclic upside down": (
+        ["scheduler=cyclic", "scheduler.args.base_lr=1.0"],
+        "set scheduler.args.base_lr, now 1, to at most optimizer.lr",
+        1,
+    ),
+    "a formula above the peak": (
+        ["scheduler=lambda", "scheduler.args.lr_lambda='3 - 3 * progress'"],
+        "reaches 3 times the peak rate optimizer.lr=0.5: set scheduler.args.lr_lambda",
+        1,
+    ),
+    "plateau with a floor above the peak": (["scheduler=plateau", "scheduler.args.min_lr=1.0"], "min_lr=1 is above", 1),
+    "plateau of an accuracy": (["scheduler=plateau", "scheduler.args.mode=max"], "set scheduler.args.mode=min", 1),
+    "a jump up after a staircase": (
+        sequential(
+            f"{{_target_: {TORCH}.StepLR, args: {{step_size: 15, gamma: 0.5}}}}",
+            f"{{_target_: {TORCH}.ExponentialLR, args: {{gamma: 0.9}}}}",
+            milestone=62,
+        ),
+        "jumps from 0.03125 to 0.5 at step 62",
+        1,
+    ),
     "polynomial of five steps": (
         ["scheduler=polynomial", "scheduler.args.total_iters=5"],
         "scheduler.args.total_iters=5, torch's default",
@@ -219,3 +257,10 @@ def test_what_torch_refuses_is_refused_before_training(spec: Spec, overrides: li
 )
 def test_no_false_alarm(spec: Spec, overrides: list[str]) -> None:
     assert _warnings(spec, *overrides) == []
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear"])
+def test_a_run_of_one_or_two_steps_cannot_decay(spec: Spec, name: str) -> None:
+    for epochs in (0.05, 0.1):
+        run = spec(f"train.epochs={epochs}", f"scheduler={name}")
+        assert schedule_warnings(run, schedule_table(run)) == []
