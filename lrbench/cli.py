@@ -20,6 +20,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from lrbench import __version__
 from lrbench.command_line import config_dir
 from lrbench.config.compose import load_config
 from lrbench.config.resolvers import explain_interpolation, register_resolvers
@@ -42,6 +43,9 @@ def command(config_name: str, task: Task) -> None:
 
     In a multirun, `task` runs once for each job. If it returns False, the other jobs still run.
     """
+    if "--version" in sys.argv:  # Hydra would print its own
+        print(f"lrbench {__version__}")
+        return
     outcomes: list[bool | None] = []
     register_resolvers()  # Hydra's own --resolve needs them too
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them

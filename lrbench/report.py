@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrbench import cli
+from lrbench import __version__, cli
 from lrbench.analysis.folder import rank_folder
 from lrbench.orchestration.verify import verify_row
 from lrbench.reporting.report import write_report
@@ -36,6 +36,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lrbench.report", description=main.__doc__)
     add = parser.add_argument
+    add("--version", action="version", version=f"lrbench {__version__}")
     add("folder", type=Path, nargs="*", help="the folder of a sweep, such as runs/quick or sweeps/quick")
     add("--baseline", help="the scheduler to compare the others with (default: constant)")
     add("--target", type=float, help="report the time to this validation accuracy, such as 0.6")

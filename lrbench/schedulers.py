@@ -3,7 +3,7 @@
 import argparse
 import importlib.resources
 
-from lrbench import cli
+from lrbench import __version__, cli
 from lrbench.catalogue.scheduler_card import Card, parse_card
 from lrbench.spec import ConfigError
 from lrbench.text import plain_console
@@ -12,6 +12,7 @@ from lrbench.text import plain_console
 def main() -> None:
     """List the schedulers with their group, whether they are recommended, and what they are."""
     parser = argparse.ArgumentParser(prog="python -m lrbench.schedulers", description=main.__doc__)
+    parser.add_argument("--version", action="version", version=f"lrbench {__version__}")
     parser.add_argument("word", nargs="*", help="only schedulers with these words, such as: warm-up CosineAnnealingLR")
     with cli.exit_codes():
         words = [word.lower() for word in parser.parse_args().word]

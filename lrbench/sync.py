@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lrbench import cli
+from lrbench import __version__, cli
 from lrbench.tracking.browser import browser_hint
 from lrbench.tracking.sync import publish_folder
 
@@ -12,6 +12,7 @@ from lrbench.tracking.sync import publish_folder
 def main() -> None:
     """Publish the finished runs of a folder to MLflow. Runs that it has already stay unchanged."""
     parser = argparse.ArgumentParser(prog="python -m lrbench.sync", description=main.__doc__)
+    parser.add_argument("--version", action="version", version=f"lrbench {__version__}")
     parser.add_argument("folder", type=Path, help="a sweep's folder, such as runs/quick, or runs/train")
     parser.add_argument(
         "--uri", help="a server or a store, such as http://127.0.0.1:5000; default: mlflow.db next to the folder"

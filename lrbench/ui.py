@@ -4,7 +4,7 @@ import argparse
 import socket
 from pathlib import Path
 
-from lrbench import cli
+from lrbench import __version__, cli
 from lrbench.tracking.browser import HOST, PORT
 from lrbench.tracking.mlflow_client import experiment_pages
 from lrbench.tracking.server import become_server, free_port, store_of
@@ -13,6 +13,7 @@ from lrbench.tracking.server import become_server, free_port, store_of
 def main() -> None:
     """Start MLflow's server for this machine alone, and print the addresses to open."""
     parser = argparse.ArgumentParser(prog="python -m lrbench.ui", description=main.__doc__)
+    parser.add_argument("--version", action="version", version=f"lrbench {__version__}")
     parser.add_argument("port", type=int, nargs="?", help=f"the server's port; default: the first free one from {PORT}")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="the folder of the sweeps; default: runs")
     with cli.exit_codes():

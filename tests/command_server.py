@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = (
     "lrbench.curves",
     "lrbench.report",
+    "lrbench.schedulers",
     "lrbench.sweep",
     "lrbench.sync",
     "lrbench.train",

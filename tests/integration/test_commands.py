@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from lrbench import cli
+from lrbench import __version__, cli
+from lrbench.config.compose import load_config
 from lrbench.results.files import read_results
 from lrbench.results.selection import runs_of_phase
 from tests.conftest import ROOT, SMALL, Command
@@ -23,6 +26,27 @@ def test_help(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "scheduler" in done.stdout or "folder" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "config"), [("sweep", "sweep"), ("train", "config"), ("curves", "curves")])
+def test_the_help_names_keys_that_exist(command: Command, name: str, config: str) -> None:
+    text = command(name, "--help").stdout
+    assert len(text.splitlines()) < 40
+    assert max(map(len, text.splitlines())) <= 100
+    keys = re.findall(r"^  ([a-z_.]+) {2,}", text.partition("Keys:")[2].partition("Examples:")[0], flags=re.MULTILINE)
+    examples = re.findall(rf"^  python -m lrbench.{name} (.*)$", text.partition("Examples:")[2], flags=re.MULTILINE)
+    assert len(keys) >= 7
+    assert len(examples) == 3
+    cfg = load_config(config, ["scheduler=cosine"])
+    for key in keys:
+        section, _, last = key.rpartition(".")
+        assert key == "sweep" or last in (OmegaConf.select(cfg, section) if section else cfg), key  # a config group
+
+
+@pytest.mark.parametrize("name", ["sweep", "train", "curves", "report", "schedulers", "sync", "ui"])
+def test_version(command: Command, name: str) -> None:
+    done = command(name, "--version")
+    assert (done.returncode, done.stdout) == (0, f"lrbench {__version__}\n")
 
 
 @pytest.mark.parametrize("name", ["sweep", "report", "sync", "ui"])
