@@ -100,8 +100,12 @@ def _change_search(cfg: DictConfig, key: str, value: Any) -> None:
     mapping changes only the keys that it has.
     """
     before = OmegaConf.select(cfg, key)
-    is_mapping = isinstance(value, dict) and isinstance(before, DictConfig)
-    keeps_kind = is_mapping and bool(value) and ("choices" in value) == ("choices" in before)
+    is_mapping = isinstance(value, dict) and bool(value) and isinstance(before, DictConfig)
+    if is_mapping and not {"choices", "low", "high"} & before.keys():
+        for name, inner in value.items():
+            _change_search(cfg, f"{key}.{name}", inner)
+        return
+    keeps_kind = is_mapping and ("choices" in value) == ("choices" in before)
     if before is not None and not keeps_kind:
         OmegaConf.update(cfg, key, None)
     OmegaConf.update(cfg, key, value)

@@ -319,3 +319,19 @@ def _published(runs: Path) -> int:
     found = stores.published(f"sqlite:///{runs / 'mlflow.db'}")
     assert {status for _, status, _ in found} == {"FINISHED"}
     return len(found)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        ["optimizer.search.lr.low=0.5", "optimizer.search.lr.high=0.5"],
+        ["scheduler.search.args={cycles: {low: 3, high: 3}, decay: {choices: [0.5]}}"],
+        ["optimizer.search.lr=null", "scheduler.search=null"],
+    ],
+    ids=["rate", "count and choice", "nothing"],
+)
+def test_a_space_of_one_value_has_a_report(command: Command, tmp_path: Path, space: list[str]) -> None:
+    sizes = ["n_trials=10", "searches=2", "final_neighbours=true", "tracking=none"]
+    done = command("sweep", "sweep=smoke", *SMALL, *sizes, "schedulers=[cosine_decaying_restarts]", *space)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "smoke" / "report.html").exists()

@@ -60,6 +60,7 @@ def test_a_part_of_the_space_that_is_null_or_empty_is_not_searched(override: str
         (["optimizer.search.lr={choices: [0.5]}", "optimizer.search.lr={low: 0.1, high: 1.0}"], "0.1 to 1"),
         (["optimizer.search.lr={low: 0.1, high: 1.0}"], "0.1 to 1 (log)"),  # `log` is not among the changes
         (["optimizer.search.lr={low: 0.1}"], "0.1 to 2 (log)"),
+        (["optimizer.search={lr: {choices: [0.5]}}"], "0.5"),
         (["optimizer.search.lr.low=0.5", "optimizer.search.lr.high=0.5"], "0.5 to 0.5 (log)"),
     ],
 )
