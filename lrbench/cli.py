@@ -8,10 +8,11 @@ import errno
 import io
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import hydra
 import yaml
@@ -107,7 +108,10 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
         _exit(2, f"error: {explain(error, config_name, sys.argv[1:])}")
     except yaml.YAMLError as error:
         _exit(2, f"error: a config file must be valid YAML; {error}")
-    except BrokenPipeError:  # the reader, such as `head`, has all that it wants
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):  # it is another pipe
+            raise
+        # The reader, such as `head`, has all that it wants.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the end
         sys.exit(CLOSED_PIPE)
     except OSError as error:
@@ -119,6 +123,13 @@ def exit_codes(config_name: str = "config") -> Iterator[None]:
         _exit(
             1, f"error: no room left on the disk{file}. No result is damaged. Free some space and repeat the command."
         )
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Return True if a stream is a pipe whose reader has gone."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _exit(code: int, message: str) -> NoReturn:

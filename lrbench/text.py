@@ -82,6 +82,14 @@ def rank_range(first: int, last: int) -> str:
     return f"{first}" if first == last else f"{first}-{last}"
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the exit codes of the commands."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error. Rich itself would end the program with exit code 1."""
+        raise BrokenPipeError
+
+
 def plain_console() -> Console:
     """Return a console that prints lines as they are, without markup, highlights or breaks."""
-    return Console(soft_wrap=True, markup=False, highlight=False)
+    return _Console(soft_wrap=True, markup=False, highlight=False)

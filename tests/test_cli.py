@@ -46,7 +46,9 @@ def test_an_error_becomes_a_message_and_a_code(
     assert capsys.readouterr().err == message
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), PermissionError(errno.EACCES, "no")])
+@pytest.mark.parametrize(
+    "error", [ValueError("ours"), PermissionError(errno.EACCES, "no"), BrokenPipeError(errno.EPIPE, "a worker")]
+)
 def test_other_errors_keep_their_traceback(error: Exception) -> None:
     with pytest.raises(type(error)), cli.exit_codes():
         raise error

@@ -52,6 +52,25 @@ def for_each_scheduler(items: Mapping[str, _In], convert: Callable[[_In], _Out])
 
     Raises ConfigError, with the name of the first scheduler that fails unless all fail alike.
     """
+    converted, failures = _tried(items, convert)
+    if failures:
+        raise _first_failure(converted, failures)
+    return converted
+
+
+def where_possible(items: Mapping[str, _In], convert: Callable[[_In], _Out]) -> tuple[dict[str, _Out], dict[str, str]]:
+    """Convert the item of each scheduler where possible, and return the messages of the others.
+
+    Raises ConfigError if it is possible for none.
+    """
+    converted, failures = _tried(items, convert)
+    if not converted:
+        raise _first_failure(converted, failures)
+    return converted, failures
+
+
+def _tried(items: Mapping[str, _In], convert: Callable[[_In], _Out]) -> tuple[dict[str, _Out], dict[str, str]]:
+    """Return the converted items, and the messages of those that are invalid."""
     converted: dict[str, _Out] = {}
     failures: dict[str, str] = {}
     for name, item in items.items():
@@ -61,10 +80,13 @@ def for_each_scheduler(items: Mapping[str, _In], convert: Callable[[_In], _Out])
             failures[name] = str(error)
         except InterpolationResolutionError as error:
             failures[name] = explain_interpolation(error, str(error.full_key))
-    for name, message in failures.items():
-        all_alike = not converted and len(set(failures.values())) == 1
-        raise ConfigError(message if all_alike else f"scheduler={name}: {message}")
-    return converted
+    return converted, failures
+
+
+def _first_failure(converted: Mapping[str, object], failures: Mapping[str, str]) -> ConfigError:
+    name, message = next(iter(failures.items()))
+    all_alike = not converted and len(set(failures.values())) == 1
+    return ConfigError(message if all_alike else f"scheduler={name}: {message}")
 
 
 def configs_of_curves(overrides: Sequence[str]) -> dict[str, DictConfig]:

@@ -1,9 +1,9 @@
 """Learning-rate curves without training: a table, pictures, and text for the terminal."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lrbench.config.compose import parse_spec
-from lrbench.config.schedulers import configs_of_curves
+from lrbench.config.schedulers import configs_of_curves, where_possible
 from lrbench.reporting.terminal import ASCII_BLOCKS, BLOCKS, braille_plot, draws_unicode, sparkline
 from lrbench.results.files import writable_folder
 from lrbench.results.result import Curve, thinned
@@ -22,8 +22,6 @@ from lrbench.text import counted, plain_console
 if TYPE_CHECKING:
     from lrbench.schedules.table import Schedule  # with torch, which a rejected config does not need
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 MAX_IN_FULL = 3  # schedulers that are printed with a plot; with more, each gets a line
 PLOT_WIDTH, PLOT_HEIGHT, LINE_WIDTH = 60, 8, 24  # characters
 LIVE_NOTE = "the scheduler follows the validation loss; this is its curve as long as the loss falls"
@@ -37,13 +35,12 @@ def draw_curves(overrides: Sequence[str]) -> bool:
     """
     configs = configs_of_curves(overrides)
     out = Path(next(iter(configs.values())).out)
-    failures: dict[str, str] = {}
-    specs = _drawable(configs, parse_spec, failures)
+    specs, without_spec = where_possible(configs, parse_spec)
     with writable_folder(out):
         from lrbench.schedules.diagnostics import schedule_warnings  # imports torch, after the config is checked
         from lrbench.schedules.table import schedule_table
 
-        tables = _drawable(specs, schedule_table, failures)
+        tables, failures = where_possible(specs, schedule_table)
     warnings = {name: schedule_warnings(specs[name], table) for name, table in tables.items()}
     console = plain_console()
     if len(tables) > MAX_IN_FULL:
@@ -53,27 +50,11 @@ def draw_curves(overrides: Sequence[str]) -> bool:
             _print_in_full(console, configs[name], specs[name], table, warnings[name])
     write_table(out / "curves.csv", specs, tables)
     write_pictures(out, tables)
+    failures |= without_spec
     for name, message in failures.items():
         console.print(f"{name}: not drawn; {message}", style="red")
     console.print(f"written: {out / 'curves.csv'}, and pictures of all curves in {out / 'all.png'}")
     return not failures
-
-
-def _drawable(items: Mapping[str, _In], convert: Callable[[_In], _Out], failures: dict[str, str]) -> dict[str, _Out]:
-    """Convert the item of each scheduler, and add the messages of those that are invalid to
-    `failures`. Raises ConfigError if all are.
-    """
-    converted = {}
-    for name, item in items.items():
-        try:
-            converted[name] = convert(item)
-        except ConfigError as error:
-            if len(items) == 1 and not failures:
-                raise
-            failures[name] = str(error)
-    if not converted:
-        raise ConfigError("\n".join(f"scheduler={name}: {message}" for name, message in failures.items()))
-    return converted
 
 
 def write_table(path: Path, specs: Mapping[str, TrialSpec], tables: Mapping[str, "Schedule"]) -> None:

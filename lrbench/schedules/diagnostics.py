@@ -3,24 +3,20 @@
 Each is one sentence with the config key and a remedy.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lrbench.config.lengths import part_bounds
 from lrbench.schedules.plateau import is_live
 from lrbench.schedules.table import Schedule, own_optimizer
-from lrbench.schedules.torch_scheduler import scheduler_steps
+from lrbench.schedules.tree import COMPOSITES, Node, all_nodes, number_of, numbers_of, top_node
 from lrbench.spec import TrialSpec
 
 # A member of ChainedScheduler should multiply the learning rate that the member before it set.
 # These classes compute it from `initial_lr` or from an argument instead.
 CLOSED_FORM = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")
-COMPOSITES = ("SequentialLR", "ChainedScheduler")
 RESTARTS = ("CosineAnnealingWarmRestarts", "wave", "cosine_decaying_restarts")  # they jump up by design
 STAIRCASES = ("StepLR", "MultiStepLR")  # they jump down by design
 WITH_TOTAL_ITERS = ("LinearLR", "ConstantLR", "PolynomialLR")
@@ -30,46 +26,6 @@ TORCH_TOTAL_ITERS = 5  # the default of these three
 def schedule_warnings(spec: TrialSpec, schedule: Schedule) -> list[str]:
     """Return the warnings about a schedule. Most schedules give no warning."""
     return [warning for check in CHECKS for warning in check(spec, schedule)]
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A scheduler of the config, or a member of one."""
-
-    key: str
-    kind: str  # the name of its class or function
-    args: Mapping[str, Any]
-    knobs: Mapping[str, Any]
-    steps: int  # how many it takes in its part of the run
-    position: int = 0  # in the composite around it
-    around: str = ""  # the kind of the composite around it
-
-    def with_members(self) -> Iterator["_Node"]:
-        """Yield this scheduler and all schedulers inside it."""
-        yield self
-        for position, (key, config, steps) in enumerate(self._members()):
-            args, knobs = config.get("args") or {}, config.get("knobs") or {}
-            key = f"{self.key}.args.{key}"
-            member = _Node(key, _kind(config["_target_"]), args, knobs, steps, position, self.kind)
-            yield from member.with_members()
-
-    def _members(self) -> Iterator[tuple[str, Mapping[str, Any], int]]:
-        """Yield the key, the config and the steps of each member."""
-        if self.kind in COMPOSITES:
-            yield from self._torch_members()
-        elif self.kind == "sequence":
-            bounds = part_bounds([part["fraction"] for part in self.args["parts"].values()], self.steps)
-            for (name, part), (begin, end) in zip(self.args["parts"].items(), itertools.pairwise(bounds), strict=True):
-                yield f"parts.{name}.scheduler", part["scheduler"], end - begin
-        elif self.kind == "product":
-            for name, config in self.args["factors"].items():
-                yield f"factors.{name}", config, self.steps
-
-    def _torch_members(self) -> Iterator[tuple[str, Mapping[str, Any], int]]:
-        edges = [0, *self.args.get("milestones", []), self.steps]
-        for number, config in enumerate(self.args.get("schedulers", [])):
-            begin, end = edges[number : number + 2] if self.kind == "SequentialLR" else (0, self.steps)
-            yield f"schedulers[{number}]", config, min(end, self.steps) - min(begin, self.steps)
 
 
 def _zero_before_the_end(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
@@ -103,7 +59,7 @@ def _jump(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
     A short ramp is as steep, but over several steps. A staircase is level before and after a fall.
     """
-    kinds = {node.kind for node in _nodes(spec)}
+    kinds = {node.kind for node in all_nodes(spec)}
     if spec.scheduler.interval == "epoch" or kinds & set(RESTARTS) or _peak_factor(spec, schedule):
         return
     change = np.diff(schedule.lr)
@@ -127,8 +83,8 @@ def _above_the_peak(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     if not factor:
         return
     found = f"the learning rate reaches {factor:.3g} times the peak rate {peak}"
-    for node in _nodes(spec):
-        numbers, peak_rate = _numbers(node.args), spec.optimizer.lr
+    for node in all_nodes(spec):
+        numbers, peak_rate = numbers_of(node.args), spec.optimizer.lr
         rules = {
             "eta_min": (numbers.get("eta_min", 0) > peak_rate, "at most optimizer.lr"),
             "base_lr": (numbers.get("base_lr", 0) > peak_rate, "at most optimizer.lr"),
@@ -152,12 +108,12 @@ def _peak_factor(spec: TrialSpec, schedule: Schedule) -> float | None:
 
 
 def _plateau(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    node, lr = _top(spec), spec.optimizer.lr
+    node, lr = top_node(spec), spec.optimizer.lr
     if node.kind != "ReduceLROnPlateau":
         return
     if node.args.get("mode") == "max":
         yield "scheduler.args.mode=max cuts the rate while the loss falls: set scheduler.args.mode=min"
-    min_lr = _number(node, "min_lr")
+    min_lr = number_of(node, "min_lr")
     if min_lr is not None and min_lr > lr:
         yield (
             f"scheduler.args.min_lr={min_lr:g} is above the peak rate optimizer.lr={lr:g}, so the first cut raises "
@@ -172,8 +128,8 @@ def _unit(spec: TrialSpec) -> str:
 
 def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     unit = _unit(spec)
-    for node in _nodes(spec):
-        t_max = _number(node, "T_max")
+    for node in all_nodes(spec):
+        t_max = number_of(node, "T_max")
         if node.kind == "CosineAnnealingLR" and t_max is not None and t_max < node.steps - 1:
             key = f"{node.key}.args.T_max"
             back = 0.5 - 0.5 * math.cos(math.pi * min((node.steps - 1) / t_max - 1, 1))
@@ -185,7 +141,7 @@ def _cosine_climbs_again(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 def _cut_cycle(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
     unit = _unit(spec)
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         cycle = _last_cycle(node)
         if cycle and cycle.is_cut():
             key = f"{node.key}.args.{cycle.argument}"
@@ -213,14 +169,14 @@ class _Cycle:
         return self.length - self.finished > max(0.02 * self.length, min(self.rounding, self.length / 3))
 
 
-def _last_cycle(node: _Node) -> _Cycle | None:
+def _last_cycle(node: Node) -> _Cycle | None:
     """Return the last cycle of a scheduler, None if it is not cyclic."""
-    if node.kind == "CyclicLR" and (up := _number(node, "step_size_up")):
-        length = up + (_number(node, "step_size_down") or up)
+    if node.kind == "CyclicLR" and (up := number_of(node, "step_size_up")):
+        length = up + (number_of(node, "step_size_down") or up)
         cycles = math.ceil(node.steps / length)
         return _Cycle("step_size_up", length, node.steps - (cycles - 1) * length, 2 * cycles)
-    if node.kind == "CosineAnnealingWarmRestarts" and (length := _number(node, "T_0") or 0):
-        begin, first, growth = 0.0, length, _number(node, "T_mult") or 1
+    if node.kind == "CosineAnnealingWarmRestarts" and (length := number_of(node, "T_0") or 0):
+        begin, first, growth = 0.0, length, number_of(node, "T_mult") or 1
         while begin + length < node.steps:
             begin, length = begin + length, length * growth
         return _Cycle("T_0", length, node.steps - begin, (begin + length) / first)
@@ -232,7 +188,7 @@ def _momentum(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
         return
     low, high = schedule.momentum.min(), schedule.momentum.max()
     replaced = "optimizer.args.betas[0]" if "betas" in spec.optimizer.args else "optimizer.args.momentum"
-    node = next((node for node in _nodes(spec) if node.kind in ("CyclicLR", "OneCycleLR")), _top(spec))
+    node = next((node for node in all_nodes(spec) if node.kind in ("CyclicLR", "OneCycleLR")), top_node(spec))
     yield (
         f"the scheduler also sets the momentum, {low:.3g} to {high:.3g} instead of {replaced}: "
         f"set {node.key}.args.cycle_momentum=false to keep it constant"
@@ -240,8 +196,8 @@ def _momentum(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 
 def _lr_without_effect(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    node, lr = _top(spec), spec.optimizer.lr
-    max_lr = _number(node, "max_lr")
+    node, lr = top_node(spec), spec.optimizer.lr
+    max_lr = number_of(node, "max_lr")
     if node.kind not in ("CyclicLR", "OneCycleLR") or max_lr is None or math.isclose(max_lr, lr, rel_tol=1e-6):
         return
     yield (
@@ -251,7 +207,7 @@ def _lr_without_effect(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 
 def _one_cycle_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         if (node.around, node.kind) == ("SequentialLR", "OneCycleLR"):
             yield (
                 f"{node.key} is a OneCycleLR, which changes the learning rate that all members of SequentialLR "
@@ -260,7 +216,7 @@ def _one_cycle_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]
 
 
 def _composite_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         if node.around == "SequentialLR" and node.kind in COMPOSITES:
             yield (
                 f"{node.key} is a {node.kind} inside SequentialLR, which starts it one step early: "
@@ -269,7 +225,7 @@ def _composite_in_sequence(spec: TrialSpec, schedule: Schedule) -> Iterator[str]
 
 
 def _overwritten_in_chain(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         if node.around == "ChainedScheduler" and node.position and node.kind in CLOSED_FORM:
             yield (
                 f"{node.key} is a {node.kind}, which overwrites the learning rate of the members before it: "
@@ -278,7 +234,7 @@ def _overwritten_in_chain(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 
 def _cyclic_after_warm_up(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         if (node.around, node.kind) == ("SequentialLR", "CyclicLR") and node.position:
             yield (
                 f"after the warm-up, the learning rate drops to {node.key}.args.base_lr={node.args.get('base_lr')}: "
@@ -287,31 +243,31 @@ def _cyclic_after_warm_up(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
 
 
 def _torch_total_iters(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         level = node.kind == "ConstantLR" and node.args.get("factor") == 1
         if node.kind not in WITH_TOTAL_ITERS or level or _is_five_steps_by_choice(spec, node):
             continue
         if node.args.get("total_iters", TORCH_TOTAL_ITERS) == TORCH_TOTAL_ITERS:
             key = f"{node.key}.args.total_iters"
             yield (
-                f"{key}=5, torch's default, ends {node.kind} after 5 of {_top(spec).steps} {_unit(spec)}: "
+                f"{key}=5, torch's default, ends {node.kind} after 5 of {top_node(spec).steps} {_unit(spec)}: "
                 f"set {key}=${{steps:1.0}} for the whole run, or another length"
             )
 
 
-def _is_five_steps_by_choice(spec: TrialSpec, node: _Node) -> bool:
+def _is_five_steps_by_choice(spec: TrialSpec, node: Node) -> bool:
     """Return True if five steps are the whole part, most of a short run, or the value of a knob."""
-    run_steps = _top(spec).steps
+    run_steps = top_node(spec).steps
     if node.steps == TORCH_TOTAL_ITERS or run_steps <= 50:
         return True
-    fractions = _numbers(spec.scheduler.knobs).values()
+    fractions = numbers_of(spec.scheduler.knobs).values()
     return any(math.ceil(fraction * run_steps - 1e-9) == TORCH_TOTAL_ITERS for fraction in fractions)
 
 
 def _warm_up_under_a_step(spec: TrialSpec, schedule: Schedule) -> Iterator[str]:
-    for node in _nodes(spec):
+    for node in all_nodes(spec):
         for section, values in (("knobs", node.knobs), ("args", node.args)):
-            warmup, step = _numbers(values).get("warmup", 0), 1 / max(node.steps, 1)
+            warmup, step = numbers_of(values).get("warmup", 0), 1 / max(node.steps, 1)
             if 0 < warmup < step:
                 key = f"{node.key}.{section}.warmup"
                 yield (
@@ -339,20 +295,6 @@ CHECKS = (
 )
 
 
-def _top(spec: TrialSpec) -> _Node:
-    """Return the scheduler of the run, without its members."""
-    scheduler = spec.scheduler
-    return _Node("scheduler", _kind(scheduler.target), scheduler.args, scheduler.knobs, scheduler_steps(spec))
-
-
-def _nodes(spec: TrialSpec) -> Iterator[_Node]:
-    return _top(spec).with_members()
-
-
-def _kind(target: object) -> str:
-    return str(target).rpartition(".")[2]
-
-
 def _first_key(spec: TrialSpec, *names: str) -> str:
     """Return the key of the first of `names` that the scheduler's config has."""
     for name in names:
@@ -360,13 +302,3 @@ def _first_key(spec: TrialSpec, *names: str) -> str:
             if name in values:
                 return f"scheduler.{section}.{name}"
     return "scheduler.args"
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: value for name, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-
-
-def _number(node: _Node, name: str) -> float | None:
-    return _numbers(node.args).get(name)

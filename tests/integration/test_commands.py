@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,14 @@ def test_a_closed_pipe_is_no_traceback(name: str) -> None:
     command = f"{sys.executable} -m lrbench.{name} --help | true; exit ${{PIPESTATUS[0]}}"
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     done = subprocess.run(["bash", "-c", command], env=buffered, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    assert done.returncode == cli.CLOSED_PIPE
+
+
+def test_a_sweep_ends_if_nobody_reads_its_output(tmp_path: Path) -> None:
+    sweep = ["sweep=smoke", "tracking=none", *SMALL]
+    command = f"{shlex.join([sys.executable, '-m', 'lrbench.sweep', *sweep])} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.returncode == cli.CLOSED_PIPE
 
